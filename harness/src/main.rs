@@ -1,0 +1,3 @@
+//! The crossscale binary.
+
+fn main() {}
