@@ -1,1 +1,10 @@
-//! Skeleton.
+//! Trains Probabilistic Transformers and Transformers at matched budgets, proves the muP
+//! invariants and reports masked-language-modelling losses with intervals.
+
+pub mod config;
+pub mod corpus;
+pub mod error;
+pub mod statistics;
+pub mod train;
+
+pub use error::{HarnessError, Result};

@@ -8,9 +8,12 @@ pub mod batch;
 pub mod engine;
 pub mod error;
 pub mod family;
+pub mod fused;
 pub mod layers;
 pub mod parameters;
 pub mod parametrization;
+pub mod pt2023;
+pub mod pt2026;
 pub mod random;
 pub mod reference;
 

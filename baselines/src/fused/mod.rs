@@ -1,0 +1,1 @@
+//! Fused CPU engines of the baselines.

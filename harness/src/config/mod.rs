@@ -1,0 +1,5 @@
+//! Configuration: presets, files and `--set` overrides, resolved to one run.
+
+pub mod data;
+pub mod model;
+pub mod train;

@@ -1,0 +1,101 @@
+//! The one error type of this crate, with the process exit code of each kind.
+
+use std::path::{Path, PathBuf};
+
+/// Everything that can go wrong in the harness.
+#[derive(Debug, thiserror::Error)]
+pub enum HarnessError {
+    /// Wrong usage or an invalid configuration.
+    #[error("{problem}\nhint: {hint}")]
+    Config {
+        /// What is wrong, with file, line and values.
+        problem: String,
+        /// How to repair it.
+        hint: String,
+    },
+    /// A required input is missing, unreadable or not what it should be.
+    #[error("{}: {problem}\nhint: {hint}", path.display())]
+    Input {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// How to repair it.
+        hint: String,
+    },
+    /// Nothing matches a filter.
+    #[error("{0}")]
+    NothingSelected(String),
+    /// A loss, gradient or parameter stopped being a number.
+    #[error("{tensor} is not finite at step {step}\nhint: {hint}")]
+    Numerical {
+        /// First tensor found to be NaN or infinite (`loss` for the loss itself).
+        tensor: String,
+        /// Optimiser step, from 0.
+        step: u64,
+        /// How to look closer.
+        hint: String,
+    },
+    /// A device or feature that this build or machine lacks.
+    #[error("{what} is not available\nhint: {hint}")]
+    Unavailable {
+        /// The device or feature.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// An invariant does not hold.
+    #[error("invariant violated: {0}")]
+    Invariant(String),
+    /// Writing or reading a file of ours failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Stopped by a signal with the state saved.
+    #[error("stopped by a signal; the state is saved\nhint: run the same command again to resume")]
+    Interrupted,
+    /// A model could not be built or run.
+    #[error(transparent)]
+    Model(#[from] models::ModelError),
+}
+
+/// Result with [`HarnessError`].
+pub type Result<T> = std::result::Result<T, HarnessError>;
+
+impl HarnessError {
+    /// An invalid configuration.
+    pub fn config(problem: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Config { problem: problem.into(), hint: hint.into() }
+    }
+
+    /// A bad input file.
+    pub fn input(path: &Path, problem: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Input { path: path.to_owned(), problem: problem.into(), hint: hint.into() }
+    }
+
+    /// Wraps a system error with the file it concerns.
+    pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    /// Process exit code (documented in the README of this crate's binary).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config { .. } => 2,
+            Self::Input { .. } => 3,
+            Self::NothingSelected(_) => 4,
+            Self::Numerical { .. } => 5,
+            Self::Unavailable { .. } => 6,
+            Self::Invariant(_) => 10,
+            Self::Io { .. } => 1,
+            Self::Interrupted => 130,
+            Self::Model(models::ModelError::Candle(_)) => 1,
+            Self::Model(_) => 2,
+        }
+    }
+}

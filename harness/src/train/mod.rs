@@ -1,0 +1,1 @@
+//! One training run: optimiser, schedule, loop, evaluation, metrics.

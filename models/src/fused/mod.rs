@@ -1,0 +1,1 @@
+//! Fused CPU kernels in f32 over flat buffers.

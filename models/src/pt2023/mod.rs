@@ -1,0 +1,1 @@
+//! The Probabilistic Transformer of 2023.

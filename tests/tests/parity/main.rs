@@ -1,0 +1,1 @@
+//! Agreement with independent implementations and known answers.
