@@ -86,16 +86,14 @@ impl HarnessError {
     /// Process exit code (documented in the README of this crate's binary).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config { .. } => 2,
+            Self::Io { .. } | Self::Model(models::ModelError::Candle(_)) => 1,
+            Self::Config { .. } | Self::Model(_) => 2,
             Self::Input { .. } => 3,
             Self::NothingSelected(_) => 4,
             Self::Numerical { .. } => 5,
             Self::Unavailable { .. } => 6,
             Self::Invariant(_) => 10,
-            Self::Io { .. } => 1,
             Self::Interrupted => 130,
-            Self::Model(models::ModelError::Candle(_)) => 1,
-            Self::Model(_) => 2,
         }
     }
 }

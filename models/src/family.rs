@@ -21,6 +21,7 @@ pub trait FamilyConfig: Clone {
     fn dimensions(&self) -> Dimensions;
 
     /// The same configuration at another width; sizes given as ratios of width follow.
+    #[must_use]
     fn at_width(&self, width: usize) -> Self;
 
     /// Builds the model; forward constants are those of `base` times `sites`.

@@ -81,7 +81,7 @@ impl Parametrization {
         let rules = layout
             .specs()
             .iter()
-            .map(|spec| Ok(self.rule(spec, &base.specs()[base.position(spec.name())?])?))
+            .map(|spec| self.rule(spec, &base.specs()[base.position(spec.name())?]))
             .collect::<Result<Vec<_>>>()?;
         let ratio = |now: usize, then: usize| now as f64 / then as f64;
         let width = ratio(dimensions.width, base_dimensions.width);
