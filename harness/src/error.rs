@@ -31,9 +31,17 @@ pub enum HarnessError {
     Numerical {
         /// First tensor found to be NaN or infinite (`loss` for the loss itself).
         tensor: String,
-        /// Optimiser step, from 0.
+        /// Optimiser step, counted from 1 as in `metrics.csv`.
         step: u64,
         /// How to look closer.
+        hint: String,
+    },
+    /// A run ended with finite but useless losses.
+    #[error("{problem}\nhint: {hint}")]
+    Diverged {
+        /// The loss and what it was compared with.
+        problem: String,
+        /// How to repair it.
         hint: String,
     },
     /// A device or feature that this build or machine lacks.
@@ -90,7 +98,7 @@ impl HarnessError {
             Self::Config { .. } | Self::Model(_) => 2,
             Self::Input { .. } => 3,
             Self::NothingSelected(_) => 4,
-            Self::Numerical { .. } => 5,
+            Self::Numerical { .. } | Self::Diverged { .. } => 5,
             Self::Unavailable { .. } => 6,
             Self::Invariant(_) => 10,
             Self::Interrupted => 130,

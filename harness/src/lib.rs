@@ -4,6 +4,7 @@
 pub mod config;
 pub mod corpus;
 pub mod error;
+pub mod ledger;
 pub mod statistics;
 pub mod train;
 

@@ -1,1 +1,183 @@
 //! The `[train]` table.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{HarnessError, Result};
+
+/// Shape of the learning-rate curve after warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// Half a cosine from 1 to the floor.
+    Cosine,
+    /// A straight line from 1 to the floor.
+    Linear,
+    /// 1 throughout.
+    Constant,
+}
+
+/// The `[train.schedule]` table: one factor per step, the same for every parameter group, so
+/// that warm-up and floor are shares of each group's own rate and transfer across widths.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScheduleConfig {
+    /// Share of all steps spent warming up linearly, in [0, 1].
+    pub warmup_share: f64,
+    /// Curve after warm-up.
+    pub decay: Decay,
+    /// Factor that the decay ends at, in [0, 1].
+    pub floor_share: f64,
+}
+
+impl Default for ScheduleConfig {
+    fn default() -> Self {
+        Self { warmup_share: 0.05, decay: Decay::Cosine, floor_share: 0.0 }
+    }
+}
+
+/// The `[train]` table: everything about one run that is neither data nor model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Sequences per optimiser step.
+    pub batch: usize,
+    /// Equal parts that a batch is computed in, to save memory; their gradients are added up.
+    pub micro_batches: usize,
+    /// Global learning rate; each tensor's rate is this times its multiplier.
+    pub learning_rate: f64,
+    /// Factor on every learning rate over time.
+    pub schedule: ScheduleConfig,
+    /// Decay of the mean of gradients.
+    pub beta1: f64,
+    /// Decay of the mean of squared gradients.
+    pub beta2: f64,
+    /// Added to the root of the second moment (global; tensors have multipliers).
+    pub epsilon: f64,
+    /// A step shrinks parameters by learning rate times this (global; tensors have multipliers).
+    pub weight_decay: f64,
+    /// Whether biases and gains decay as well.
+    pub decay_vectors: bool,
+    /// Largest global gradient norm (global; the parametrization has a multiplier); 0 = no clip.
+    pub gradient_clip: f64,
+    /// Steps between evaluations; 0 = only after the last step.
+    pub evaluate_every: u64,
+    /// Sequences per evaluation batch.
+    pub evaluation_batch: usize,
+    /// Steps between checkpoints; 0 = only when stopped by a signal.
+    pub checkpoint_every: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            batch: 32,
+            micro_batches: 1,
+            learning_rate: 1e-3,
+            schedule: ScheduleConfig::default(),
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            decay_vectors: false,
+            gradient_clip: 1.0,
+            evaluate_every: 0,
+            evaluation_batch: 32,
+            checkpoint_every: 0,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Checks ranges and that micro-batches divide the batch.
+    ///
+    /// # Errors
+    /// [`HarnessError::Config`] with the first offending key, its value and what to set instead.
+    pub fn validate(&self) -> Result<()> {
+        let positive = "set it to 1 or more";
+        check("train.steps", self.steps, self.steps > 0, positive)?;
+        check("train.batch", self.batch, self.batch > 0, positive)?;
+        check("train.micro_batches", self.micro_batches, self.micro_batches > 0, positive)?;
+        check(
+            "train.evaluation_batch",
+            self.evaluation_batch,
+            self.evaluation_batch > 0,
+            positive,
+        )?;
+        if !self.batch.is_multiple_of(self.micro_batches) {
+            let (batch, parts) = (self.batch, self.micro_batches);
+            let nearest = (1..=parts).rev().find(|&count| batch.is_multiple_of(count));
+            return Err(HarnessError::config(
+                format!("train.micro_batches = {parts} does not divide train.batch = {batch}"),
+                format!("set train.micro_batches to {}", nearest.unwrap_or(1)),
+            ));
+        }
+        let share = "set it between 0 and 1";
+        let schedule = &self.schedule;
+        let within = |value: f64| (0.0..=1.0).contains(&value);
+        let warmup = schedule.warmup_share;
+        check("train.schedule.warmup_share", warmup, within(warmup), share)?;
+        let floor = schedule.floor_share;
+        check("train.schedule.floor_share", floor, within(floor), share)?;
+        let rate = self.learning_rate;
+        let valid_rate = rate.is_finite() && rate > 0.0;
+        check("train.learning_rate", rate, valid_rate, "set it above 0, e.g. 1e-3")?;
+        let moment = |value: f64| (0.0..1.0).contains(&value);
+        check("train.beta1", self.beta1, moment(self.beta1), "set it in [0, 1), e.g. 0.9")?;
+        check("train.beta2", self.beta2, moment(self.beta2), "set it in [0, 1), e.g. 0.999")?;
+        let epsilon = self.epsilon;
+        let valid_epsilon = epsilon.is_finite() && epsilon > 0.0;
+        check("train.epsilon", epsilon, valid_epsilon, "set it above 0, e.g. 1e-8")?;
+        let not_negative = |value: f64| value.is_finite() && value >= 0.0;
+        let off = "set it to 0 (off) or more";
+        let (decay, clip) = (self.weight_decay, self.gradient_clip);
+        check("train.weight_decay", decay, not_negative(decay), off)?;
+        check("train.gradient_clip", clip, not_negative(clip), off)
+    }
+}
+
+fn check(key: &str, value: impl std::fmt::Display, valid: bool, remedy: &str) -> Result<()> {
+    if valid {
+        Ok(())
+    } else {
+        Err(HarnessError::config(format!("{key} = {value} is out of range"), remedy))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(change: impl FnOnce(&mut TrainConfig)) -> String {
+        let mut config = TrainConfig::default();
+        change(&mut config);
+        config.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn invariant_defaults_are_valid_and_an_empty_table_means_defaults() {
+        TrainConfig::default().validate().unwrap();
+        assert_eq!(toml::from_str::<TrainConfig>("").unwrap(), TrainConfig::default());
+        let text = toml::to_string(&TrainConfig::default()).unwrap();
+        assert_eq!(toml::from_str::<TrainConfig>(&text).unwrap(), TrainConfig::default());
+    }
+
+    #[test]
+    fn invariant_bad_values_name_key_value_and_remedy() {
+        assert!(problem(|c| c.steps = 0).starts_with("train.steps = 0"));
+        assert!(problem(|c| c.beta2 = 1.0).contains("train.beta2 = 1"));
+        assert!(problem(|c| c.learning_rate = f64::NAN).contains("train.learning_rate = NaN"));
+        assert!(problem(|c| c.schedule.warmup_share = 1.5).contains("warmup_share = 1.5"));
+        let text = problem(|c| (c.batch, c.micro_batches) = (12, 5));
+        assert!(text.contains("micro_batches = 5 does not divide train.batch = 12"), "{text}");
+        assert!(text.contains("hint: set train.micro_batches to 4"), "{text}");
+    }
+
+    #[test]
+    fn invariant_unknown_keys_are_errors() {
+        assert!(toml::from_str::<TrainConfig>("learning_rat = 1.0").is_err());
+        assert!(toml::from_str::<TrainConfig>("[schedule]\nwarmup = 0.1").is_err());
+    }
+}

@@ -1,1 +1,20 @@
-//! One training run: optimiser, schedule, loop, evaluation, metrics.
+//! One training run: optimiser, schedule, loop, evaluation, metrics, checkpoints.
+//!
+//! [`run`] takes a [`TrainJob`] and gives a [`TrainOutcome`]. Everything but wall times is a
+//! function of the job: the same bytes for any number of threads and any interruption.
+
+pub mod checkpoint;
+pub mod evaluate;
+pub mod observer;
+pub mod optimiser;
+pub mod outcome;
+pub mod recorder;
+pub mod schedule;
+pub mod source;
+mod trainer;
+
+pub use evaluate::{DocumentLoss, Evaluation, evaluate};
+pub use observer::{Observer, Silent, StepMetrics};
+pub use outcome::{Divergence, RunFolder, TrainJob, TrainOutcome};
+pub use source::{BatchSource, EvaluationBatch};
+pub use trainer::run;

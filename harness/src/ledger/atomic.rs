@@ -1,0 +1,55 @@
+//! Files that are either whole or absent.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::{HarnessError, Result};
+
+/// Replaces `path` with `bytes`: temporary file in the same folder, synced, renamed.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, |file, _| file.write_all(bytes))
+}
+
+/// Replaces `path` with what `fill` writes to the temporary file it is given (also by path).
+/// After an error the old file, if any, is untouched and nothing is left behind.
+pub fn replace(
+    path: &Path,
+    fill: impl FnOnce(&mut File, &Path) -> std::io::Result<()>,
+) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let attempt = || {
+        let mut temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
+        let place = temporary.path().to_owned();
+        fill(temporary.as_file_mut(), &place)?;
+        temporary.as_file().sync_all()?;
+        temporary.persist(path).map_err(|error| error.error)?;
+        sync_folder(folder)
+    };
+    attempt().map_err(HarnessError::io(path))
+}
+
+/// Makes a rename inside `folder` durable.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invariant_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write(&path, b"old").unwrap();
+        let full = |file: &mut File, _: &Path| {
+            file.write_all(b"ne")?;
+            Err(std::io::Error::other("disk full"))
+        };
+        let error = replace(&path, full).unwrap_err().to_string();
+        assert!(error.contains("a.txt") && error.contains("disk full"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

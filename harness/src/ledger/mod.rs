@@ -1,0 +1,3 @@
+//! The record of all runs: content addresses, manifests, claims.
+
+pub mod atomic;

@@ -1,0 +1,71 @@
+//! Losses on the fixed evaluation batches.
+
+use std::collections::BTreeMap;
+
+use models::engine::Engine;
+
+use super::source::EvaluationBatch;
+use crate::error::{HarnessError, Result};
+
+/// Loss of one document, for resampling documents later.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DocumentLoss {
+    /// Document index given by the source.
+    pub document: u32,
+    /// Sum of cross-entropies over the document's targets, in nats.
+    pub loss_nats_sum: f64,
+    /// Number of targets in the document.
+    pub targets: u64,
+}
+
+/// Losses on all evaluation batches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Mean cross-entropy over all targets, in nats.
+    pub loss_nats: f64,
+    /// Number of targets.
+    pub targets: u64,
+    /// One entry per document with targets, by document index.
+    pub documents: Vec<DocumentLoss>,
+}
+
+/// Runs `batches` through `engine`: the mean over targets (not over batches or documents).
+/// Sums run in target order in f64, so they do not depend on threads.
+///
+/// # Errors
+/// If the engine fails, or there is no target at all.
+pub fn evaluate(
+    engine: &mut dyn Engine,
+    parameters: &[f32],
+    batches: &[EvaluationBatch],
+) -> Result<Evaluation> {
+    let mut documents: BTreeMap<u32, (f64, u64)> = BTreeMap::new();
+    let (mut total, mut targets) = (0.0, 0);
+    for EvaluationBatch { batch, documents: owners } in batches {
+        assert_eq!(owners.len(), batch.targets.len(), "one document per evaluation target");
+        let losses = engine.target_losses(parameters, batch)?;
+        assert_eq!(losses.len(), batch.targets.len(), "one loss per evaluation target");
+        for (&loss, &owner) in losses.iter().zip(owners) {
+            let entry = documents.entry(owner).or_insert((0.0, 0));
+            entry.0 += f64::from(loss);
+            entry.1 += 1;
+            total += f64::from(loss);
+        }
+        targets += losses.len() as u64;
+    }
+    if targets == 0 {
+        return Err(HarnessError::config(
+            "the evaluation batches hold no target",
+            "use a longer evaluation text or a higher masking rate",
+        ));
+    }
+    let documents = documents
+        .into_iter()
+        .map(|(document, (loss_nats_sum, targets))| DocumentLoss {
+            document,
+            loss_nats_sum,
+            targets,
+        })
+        .collect();
+    Ok(Evaluation { loss_nats: total / targets as f64, targets, documents })
+}

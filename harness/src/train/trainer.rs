@@ -1,0 +1,314 @@
+//! The training loop.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use models::batch::{Batch, DropoutKey};
+use models::engine::BatchLoss;
+use rayon::prelude::*;
+
+use super::checkpoint::{self, SnapshotView};
+use super::evaluate::{Evaluation, evaluate};
+use super::observer::{Observer, StepMetrics};
+use super::optimiser::{AdamConstants, AdamW, clip_factor, global_norm, groups};
+use super::outcome::{DIVERGENCE_MARGIN_NATS, Divergence, TrainJob, TrainOutcome};
+use super::recorder::Recorder;
+use super::schedule::Schedule;
+use crate::error::{HarnessError, Result};
+
+/// Elements per unit of parallel work when gradients are added up.
+const CHUNK: usize = 1 << 14;
+
+/// Trains one model inside a thread pool of its own.
+///
+/// With a run folder, the newest usable checkpoint is continued bit-exactly and metrics are
+/// written as the run goes on. A diverged run is an outcome, not an error (see
+/// [`TrainOutcome::require_converged`]). Call it from a plain thread rather than from inside
+/// another rayon pool, whose worker would be blocked.
+///
+/// # Errors
+/// [`HarnessError::Interrupted`] if `stop` was set (with a run folder: after a checkpoint);
+/// otherwise whatever configuration, engine or file system refuse.
+pub fn run(job: TrainJob<'_>, observer: &mut dyn Observer) -> Result<TrainOutcome> {
+    job.config.validate()?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(job.threads.max(1))
+        .build()
+        .map_err(|error| HarnessError::config(error.to_string(), "use fewer threads or jobs"))?;
+    pool.install(|| Trainer::start(job)?.train(observer))
+}
+
+struct Trainer<'a> {
+    job: TrainJob<'a>,
+    parameters: Vec<f32>,
+    gradients: Vec<f32>,
+    /// Gradients of one part, when a batch is computed in several.
+    partial: Vec<f32>,
+    optimiser: AdamW<f32>,
+    schedule: Schedule,
+    clip_threshold: f64,
+    recorder: Option<Recorder>,
+    tokens: u64,
+    seconds: f64,
+    first_loss_nats: f64,
+    last_loss_nats: f64,
+}
+
+impl<'a> Trainer<'a> {
+    fn start(mut job: TrainJob<'a>) -> Result<Self> {
+        let config = job.config;
+        let total = job.layout.total();
+        let mut parameters = std::mem::take(&mut job.initial_parameters);
+        assert_eq!(parameters.len(), total, "initial parameters do not fit the layout");
+        let groups = groups(job.layout, job.resolved, config.decay_vectors);
+        let mut optimiser = AdamW::new(groups, AdamConstants::from(config));
+        let mut tokens = 0;
+        let mut recorder = None;
+        if let Some(folder) = job.folder {
+            if let Some(snapshot) = checkpoint::newest(folder.path, job.layout, folder.config_hash)?
+            {
+                let [weights, first, second] = snapshot.buffers;
+                parameters = weights;
+                (optimiser.first_moment, optimiser.second_moment) = (first, second);
+                optimiser.steps = snapshot.step;
+                tokens = snapshot.tokens;
+            }
+            recorder = Some(Recorder::open(folder.path, optimiser.steps)?);
+        }
+        let recorded = |pick: fn(&Recorder) -> Option<f64>| recorder.as_ref().and_then(pick);
+        let first_loss_nats = recorded(|recorder| recorder.first_loss_nats).unwrap_or(f64::NAN);
+        let last_loss_nats = recorded(|recorder| recorder.last_loss_nats).unwrap_or(f64::NAN);
+        let seconds = recorded(|recorder| Some(recorder.seconds)).unwrap_or(0.0);
+        Ok(Self {
+            parameters,
+            gradients: vec![0.0; total],
+            partial: vec![0.0; if config.micro_batches > 1 { total } else { 0 }],
+            optimiser,
+            schedule: Schedule::new(&config.schedule, config.steps),
+            clip_threshold: config.gradient_clip * job.resolved.gradient_clip_multiplier,
+            recorder,
+            tokens,
+            seconds,
+            first_loss_nats,
+            last_loss_nats,
+            job,
+        })
+    }
+
+    /// A checkpoint of step k is taken before the evaluation after step k, so that a resumed run
+    /// repeats that evaluation and nothing else.
+    fn train(mut self, observer: &mut dyn Observer) -> Result<TrainOutcome> {
+        let config = self.job.config;
+        loop {
+            let done = self.optimiser.steps;
+            let last = done == config.steps;
+            if last || (done > 0 && is_due(done, config.evaluate_every)) {
+                if let Some(tensor) = self.first_bad_parameter() {
+                    let divergence = Divergence::NotFinite { tensor, step: done };
+                    return self.finish(None, Some(divergence), observer);
+                }
+                let evaluation = self.evaluate(done, observer)?;
+                if !evaluation.loss_nats.is_finite() {
+                    let tensor = "evaluation loss".to_owned();
+                    let divergence = Divergence::NotFinite { tensor, step: done };
+                    return self.finish(None, Some(divergence), observer);
+                }
+                if last {
+                    let divergence = self.judge(&evaluation);
+                    return self.finish(Some(evaluation), divergence, observer);
+                }
+            }
+            if let Some(divergence) = self.step(observer)? {
+                return self.finish(None, Some(divergence), observer);
+            }
+            let stop = self.job.stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
+            let done = self.optimiser.steps;
+            if (stop || is_due(done, config.checkpoint_every) || self.is_final_checkpoint())
+                && let Some(tensor) = self.save()?
+            {
+                let divergence = Divergence::NotFinite { tensor, step: done };
+                return self.finish(None, Some(divergence), observer);
+            }
+            if stop {
+                return Err(HarnessError::Interrupted);
+            }
+        }
+    }
+
+    fn is_final_checkpoint(&self) -> bool {
+        let config = self.job.config;
+        config.checkpoint_every > 0 && self.optimiser.steps == config.steps
+    }
+
+    /// One optimiser step; the divergence if anything is not finite (recorded all the same).
+    fn step(&mut self, observer: &mut dyn Observer) -> Result<Option<Divergence>> {
+        let clock = Instant::now();
+        let index = self.optimiser.steps;
+        let loss = self.loss_and_gradients(index)?;
+        let norm = global_norm(&self.gradients);
+        let learning_rate = self.job.config.learning_rate * self.schedule.factor(index);
+        let objective = loss.loss_nats + loss.auxiliary;
+        let divergence = (!objective.is_finite() || !norm.is_finite())
+            .then(|| Divergence::NotFinite { tensor: self.first_bad(), step: index + 1 });
+        if divergence.is_none() {
+            let factor = clip_factor(norm, self.clip_threshold);
+            self.optimiser.step(&mut self.parameters, &self.gradients, learning_rate, factor);
+        }
+        self.seconds += clock.elapsed().as_secs_f64();
+        if index == 0 {
+            self.first_loss_nats = loss.loss_nats;
+        }
+        self.last_loss_nats = loss.loss_nats;
+        let metrics = StepMetrics {
+            step: index + 1,
+            tokens: self.tokens,
+            loss_nats: loss.loss_nats,
+            auxiliary: loss.auxiliary,
+            gradient_norm: norm,
+            learning_rate,
+        };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.step(&metrics, self.seconds)?;
+        }
+        observer.step(&metrics, self.seconds)?;
+        Ok(divergence)
+    }
+
+    /// Fills `gradients` with the gradient of the mean over all targets of the step: each part
+    /// counts by its share of targets. An auxiliary objective is weighted the same way.
+    fn loss_and_gradients(&mut self, index: u64) -> Result<BatchLoss> {
+        let parts = self.job.config.micro_batches;
+        let batches: Vec<Batch> = (0..parts).map(|part| self.batch(index, part)).collect();
+        let targets: usize = batches.iter().map(|batch| batch.targets.len()).sum();
+        if targets == 0 {
+            return Err(models::ModelError::Batch(format!("no target in step {}", index + 1)))?;
+        }
+        self.tokens += batches.iter().map(tokens).sum::<u64>();
+        let engine = &mut self.job.engine;
+        if let [batch] = batches.as_slice() {
+            return Ok(engine.loss_and_gradients(&self.parameters, batch, &mut self.gradients)?);
+        }
+        let mut total = BatchLoss { loss_nats: 0.0, auxiliary: 0.0 };
+        self.gradients.fill(0.0);
+        for batch in batches.iter().filter(|batch| !batch.targets.is_empty()) {
+            let loss = engine.loss_and_gradients(&self.parameters, batch, &mut self.partial)?;
+            let share = batch.targets.len() as f64 / targets as f64;
+            total.loss_nats += share * loss.loss_nats;
+            total.auxiliary += share * loss.auxiliary;
+            add_scaled(&mut self.gradients, &self.partial, share as f32);
+        }
+        Ok(total)
+    }
+
+    fn batch(&self, index: u64, part: usize) -> Batch {
+        let mut batch = self.job.source.training_batch(index, part);
+        let step = index * self.job.config.micro_batches as u64 + part as u64;
+        batch.dropout = self.job.dropout_seed.map(|seed| DropoutKey { seed, step });
+        batch
+    }
+
+    fn evaluate(&mut self, done: u64, observer: &mut dyn Observer) -> Result<Evaluation> {
+        let batches = self.job.source.evaluation();
+        let evaluation = evaluate(self.job.engine.as_mut(), &self.parameters, batches)?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.evaluation(done, &evaluation)?;
+        }
+        observer.evaluation(done, &evaluation)?;
+        Ok(evaluation)
+    }
+
+    fn judge(&self, evaluation: &Evaluation) -> Option<Divergence> {
+        let uniform = (self.job.vocab as f64).ln();
+        let limit = uniform.max(self.first_loss_nats) + DIVERGENCE_MARGIN_NATS;
+        (evaluation.loss_nats > limit).then_some(Divergence::AboveUniform {
+            loss_nats: evaluation.loss_nats,
+            uniform_loss_nats: uniform,
+        })
+    }
+
+    /// Saves a checkpoint, unless a parameter is not finite: then its name.
+    fn save(&mut self) -> Result<Option<String>> {
+        let Some(folder) = self.job.folder else { return Ok(None) };
+        let bad = self.first_bad_parameter();
+        if bad.is_none() {
+            if let Some(recorder) = &self.recorder {
+                recorder.sync()?;
+            }
+            let moments = (&self.optimiser.first_moment, &self.optimiser.second_moment);
+            let view = SnapshotView {
+                step: self.optimiser.steps,
+                tokens: self.tokens,
+                buffers: [&self.parameters, moments.0, moments.1],
+            };
+            checkpoint::save(folder.path, self.job.layout, &view, folder.config_hash)?;
+        }
+        Ok(bad)
+    }
+
+    fn finish(
+        self,
+        final_evaluation: Option<Evaluation>,
+        divergence: Option<Divergence>,
+        observer: &mut dyn Observer,
+    ) -> Result<TrainOutcome> {
+        if let Some(recorder) = &self.recorder {
+            if let Some(evaluation) = &final_evaluation {
+                recorder.documents(evaluation)?;
+            }
+            recorder.sync()?;
+        }
+        let outcome = TrainOutcome {
+            final_evaluation,
+            parameters: self.parameters,
+            divergence,
+            steps: self.optimiser.steps,
+            tokens: self.tokens,
+            first_loss_nats: self.first_loss_nats,
+            last_loss_nats: self.last_loss_nats,
+            seconds: self.seconds,
+        };
+        observer.finished(&outcome)?;
+        Ok(outcome)
+    }
+
+    fn first_bad_parameter(&self) -> Option<String> {
+        self.first_bad_in(&self.parameters)
+    }
+
+    fn first_bad_in(&self, values: &[f32]) -> Option<String> {
+        if global_norm(values).is_finite() {
+            return None;
+        }
+        let layout = self.job.layout;
+        let bad = |position: &usize| values[layout.range(*position)].iter().any(|v| !v.is_finite());
+        let position = (0..layout.specs().len()).find(bad)?;
+        Some(layout.specs()[position].name().to_owned())
+    }
+
+    /// Names the first tensor that is not finite: parameters before gradients before the loss.
+    fn first_bad(&self) -> String {
+        let gradient =
+            || self.first_bad_in(&self.gradients).map(|name| format!("gradient of {name}"));
+        self.first_bad_parameter().or_else(gradient).unwrap_or_else(|| "loss".to_owned())
+    }
+}
+
+fn is_due(done: u64, every: u64) -> bool {
+    every > 0 && done.is_multiple_of(every)
+}
+
+fn tokens(batch: &Batch) -> u64 {
+    match &batch.attention {
+        Some(words) => words.iter().filter(|&&word| word).count() as u64,
+        None => batch.ids.len() as u64,
+    }
+}
+
+/// `sum += share * part`, element by element.
+fn add_scaled(sum: &mut [f32], part: &[f32], share: f32) {
+    sum.par_chunks_mut(CHUNK).zip(part.par_chunks(CHUNK)).for_each(|(sum, part)| {
+        for (sum, &part) in sum.iter_mut().zip(part) {
+            *sum += share * part;
+        }
+    });
+}
