@@ -9,6 +9,7 @@ pub mod engine;
 pub mod error;
 pub mod family;
 pub mod fused;
+pub mod gradient_check;
 pub mod layers;
 pub mod parameters;
 pub mod parametrization;
