@@ -82,6 +82,14 @@ impl ParameterSpec {
         self
     }
 
+    /// Counts the parameter with the body although its role is input or output (a step table, a
+    /// halting unit).
+    #[must_use]
+    pub fn counted_as_body(mut self) -> Self {
+        self.embedding = false;
+        self
+    }
+
     /// Learning rate relative to the global one at the base width.
     #[must_use]
     pub fn with_learning_rate_scale(mut self, scale: f64) -> Self {

@@ -49,12 +49,20 @@ pub struct SiteScales {
     pub message: f64,
     /// Residual branches.
     pub residual: f64,
+    /// Logits of a decoder that is the token table, beside the table's own multiplier.
+    pub tied_logits: f64,
 }
 
 impl SiteScales {
     /// Scales at the base width: all one.
-    pub const BASE: Self =
-        Self { attention_logits: 1.0, belief: 1.0, topic: 1.0, message: 1.0, residual: 1.0 };
+    pub const BASE: Self = Self {
+        attention_logits: 1.0,
+        belief: 1.0,
+        topic: 1.0,
+        message: 1.0,
+        residual: 1.0,
+        tied_logits: 1.0,
+    };
 }
 
 /// A parametrization applied to one model shape.
@@ -92,6 +100,7 @@ impl Parametrization {
             topic: ratio(dimensions.topics, base_dimensions.topics).powf(self.sites.topic),
             message: width.powf(self.sites.message),
             residual: ratio(dimensions.depth, base_dimensions.depth).powf(self.sites.residual),
+            tied_logits: width.powf(self.tied_logits()),
         };
         Ok(Resolved {
             parametrization: self.name.clone(),
@@ -99,6 +108,15 @@ impl Parametrization {
             sites,
             gradient_clip_multiplier: width.powf(self.training.gradient_clip),
         })
+    }
+
+    /// Exponent of the logits' factor when the decoder is the token table. Adam moves an entry's
+    /// effective value (multiplier times tensor) at multiplier times rate, so this makes the tied
+    /// decoder learn as fast as an untied one, in every equivalent form of a table (Tensor
+    /// Programs V, lemma J.1): -1 under muP, 0 under `standard`.
+    fn tied_logits(&self) -> f64 {
+        let speed = |role: &super::RoleExponents| role.forward + role.learning_rate;
+        speed(&self.output) - speed(&self.input)
     }
 
     fn rule(&self, spec: &ParameterSpec, base: &ParameterSpec) -> Result<Rule> {
@@ -141,5 +159,23 @@ impl Resolved {
             described.initialise(&mut buffer[layout.range(position)], seed, rule.init_std_factor);
         }
         Ok(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invariant_a_tied_decoder_follows_the_output_rule_of_every_table() {
+        let layout = |width| Layout::new(vec![ParameterSpec::input("table", 7, width, 1.0)]);
+        let dimensions = |width| Dimensions { width, head_dim: 4, topics: 8, depth: 1 };
+        let tied = |name: &str| {
+            let table = Parametrization::built_in(name).unwrap();
+            let (large, base) = (layout(64), layout(16));
+            let resolved = table.resolve((&large, dimensions(64)), (&base, dimensions(16)));
+            resolved.unwrap().sites.tied_logits
+        };
+        assert_eq!([tied("standard"), tied("mup-table8"), tied("pt-2026")], [1.0, 0.25, 0.25]);
     }
 }

@@ -1,0 +1,243 @@
+//! A modern pre-LN Transformer encoder: rotary positions, no position table, final layer norm,
+//! BERT's MLM head. The strong baseline.
+
+use candle_core::Tensor;
+use models::architecture::{Architecture, Encoded, ForwardFlops, Probe, TensorBatch, Weights};
+use models::error::{ModelError, Result};
+use models::family::FamilyConfig;
+use models::layers::{self, RotaryTable};
+use models::parameters::{Layout, ParameterSpec};
+use models::parametrization::{Dimensions, SiteScales};
+use serde::{Deserialize, Serialize};
+
+use crate::blocks::{Activation, BlockShape, MlmHead, Pass, Scales, Sizes, rescaled};
+
+/// The table `[model.preln]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PreLnConfig {
+    /// Vocabulary size V.
+    pub vocab: usize,
+    /// Width D.
+    pub width: usize,
+    /// Layers L.
+    pub layers: usize,
+    /// Attention heads, the same at every width; excludes `head_dim`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// Width of one head, the same at every width; 32 if neither it nor `heads` is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_dim: Option<usize>,
+    /// Hidden units of the feed-forward layer; four times `width` if not given. With `swiglu`,
+    /// 8/3 of `width` has as many parameters as 4 with `gelu`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feed_forward_width: Option<usize>,
+    /// Non-linearity of the feed-forward layer.
+    pub activation: Activation,
+    /// Whether the matrices of the blocks have added vectors; norms and head always have.
+    pub biases: bool,
+    /// Base of the rotary angles: position times `rope_theta^(-2k/head_dim)`.
+    pub rope_theta: f64,
+    /// Whether the decoder is the token table.
+    pub tied: bool,
+    /// Initial standard deviation of every matrix and table at the base width.
+    pub init_std: f64,
+    /// Added to the variance in every layer norm.
+    pub norm_eps: f64,
+}
+
+impl Default for PreLnConfig {
+    fn default() -> Self {
+        Self {
+            vocab: 32_000,
+            width: 256,
+            layers: 4,
+            heads: None,
+            head_dim: None,
+            feed_forward_width: None,
+            activation: Activation::Gelu,
+            biases: false,
+            rope_theta: 10_000.0,
+            tied: false,
+            init_std: 0.02,
+            norm_eps: 1e-12,
+        }
+    }
+}
+
+/// A pre-LN Transformer at one shape, parametrization applied.
+#[derive(Debug, Clone)]
+pub struct PreLn {
+    config: PreLnConfig,
+    shape: BlockShape,
+    head: MlmHead,
+    scales: Scales,
+    layout: Layout,
+}
+
+impl PreLnConfig {
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            family: "preln",
+            vocab: self.vocab,
+            width: self.width,
+            depth: self.layers,
+            heads: self.heads,
+            head_dim: self.head_dim,
+            feed_forward_width: self.feed_forward_width,
+        }
+    }
+
+    /// The block, sizes completed and checked.
+    pub fn block(&self) -> Result<BlockShape> {
+        let numbers = (self.init_std, self.norm_eps);
+        let shape = self.sizes().block(self.activation, self.biases, numbers)?;
+        let fail = |problem: String, hint: &str| {
+            Err(ModelError::Shape { model: "preln", problem, hint: hint.to_owned() })
+        };
+        if !shape.head_dim.is_multiple_of(2) {
+            let problem = format!("rotary positions turn pairs, head_dim is {}", shape.head_dim);
+            return fail(problem, "choose width and heads so that head_dim is even");
+        }
+        if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
+            let problem = format!("rope_theta is {}", self.rope_theta);
+            return fail(problem, "give rope_theta a positive number, usually 10000");
+        }
+        Ok(shape)
+    }
+
+    fn head(&self) -> MlmHead {
+        MlmHead {
+            vocab: self.vocab,
+            width: self.width,
+            tied: self.tied,
+            init_std: self.init_std,
+            norm_eps: self.norm_eps,
+        }
+    }
+}
+
+impl FamilyConfig for PreLnConfig {
+    type Model = PreLn;
+
+    fn layout(&self) -> Result<Layout> {
+        let block = self.block()?;
+        let tokens = ParameterSpec::input("embedding.token", self.vocab, self.width, self.init_std);
+        let mut specs = vec![tokens];
+        for layer in 0..self.layers {
+            specs.extend(block.parameters(&format!("layers.{layer}")));
+        }
+        specs.extend(block.norm("final_norm"));
+        specs.extend(self.head().parameters());
+        Ok(Layout::new(specs))
+    }
+
+    fn dimensions(&self) -> Dimensions {
+        self.sizes().dimensions()
+    }
+
+    fn at_width(&self, width: usize) -> Self {
+        let feed_forward_width =
+            self.feed_forward_width.map(|size| rescaled(size, self.width, width));
+        Self { width, feed_forward_width, ..self.clone() }
+    }
+
+    fn model(&self, base: &Self, sites: &SiteScales) -> Result<PreLn> {
+        Ok(PreLn {
+            shape: self.block()?,
+            head: self.head(),
+            scales: Scales::new(&base.block()?, sites),
+            layout: self.layout()?,
+            config: self.clone(),
+        })
+    }
+}
+
+impl PreLn {
+    /// The configuration it was built from.
+    pub fn config(&self) -> &PreLnConfig {
+        &self.config
+    }
+
+    /// Shape of every block.
+    pub fn block(&self) -> &BlockShape {
+        &self.shape
+    }
+
+    /// The MLM head.
+    pub fn mlm_head(&self) -> &MlmHead {
+        &self.head
+    }
+
+    /// Forward constants.
+    pub fn scales(&self) -> &Scales {
+        &self.scales
+    }
+}
+
+impl Architecture for PreLn {
+    fn family(&self) -> &'static str {
+        "preln"
+    }
+
+    fn vocab(&self) -> usize {
+        self.config.vocab
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn dimensions(&self) -> Dimensions {
+        self.config.dimensions()
+    }
+
+    fn encode(&self, w: &Weights, batch: &TensorBatch, probe: &mut dyn Probe) -> Result<Encoded> {
+        let mut x = layers::embedding(&w.get("embedding.token")?, &batch.ids)?;
+        probe.record("embedding", 0, &x)?;
+        let mut pass = Pass::new(w, (&self.shape, &self.scales), batch, probe)?;
+        let (head_dim, theta) = (self.shape.head_dim, self.config.rope_theta);
+        pass.rotary = Some(RotaryTable::new(batch.length, head_dim, theta, x.dtype(), x.device())?);
+        for layer in 0..self.config.layers {
+            x = pass.pre_norm_block(&format!("layers.{layer}"), layer, &x)?;
+        }
+        Ok(Encoded { hidden: pass.norm("final_norm", &x)?, auxiliary: None })
+    }
+
+    fn head(&self, w: &Weights, rows: &Tensor, probe: &mut dyn Probe) -> Result<Tensor> {
+        self.head.forward(w, rows, self.scales.tied_logits, probe)
+    }
+
+    fn forward_flops(&self, length: usize) -> ForwardFlops {
+        ForwardFlops {
+            encoder_per_token: self.shape.flops(self.config.layers, length),
+            head_per_target: self.head.flops(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_parameter_counts_by_hand() {
+        let config = PreLnConfig { vocab: 100, width: 64, layers: 3, ..PreLnConfig::default() };
+        // Tables, three blocks of 12 d^2 and two norms, final norm, dense, head norm, decoder bias.
+        let body = 3 * (12 * 64 * 64 + 4 * 64) + 2 * 64 + (64 * 64 + 64) + 2 * 64;
+        assert_eq!(config.layout().unwrap().total(), 2 * 100 * 64 + body + 100);
+        assert_eq!(config.layout().unwrap().non_embedding(), body);
+        let biases = PreLnConfig { biases: true, tied: true, ..config.clone() };
+        let added = 3 * 9 * 64;
+        assert_eq!(biases.layout().unwrap().total(), 100 * 64 + body + added + 100);
+        let gated = PreLnConfig { activation: Activation::Swiglu, ..config };
+        assert_eq!(gated.layout().unwrap().non_embedding(), body + 3 * 4 * 64 * 64);
+    }
+
+    #[test]
+    fn invariant_odd_head_dim_is_refused() {
+        let config = PreLnConfig { width: 30, heads: Some(2), ..PreLnConfig::default() };
+        let message = config.layout().unwrap_err().to_string();
+        assert!(message.contains("head_dim is 15") && message.contains("hint:"), "{message}");
+    }
+}
