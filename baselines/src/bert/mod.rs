@@ -245,7 +245,8 @@ mod tests {
         let flops = config.model(&config, &SiteScales::BASE).unwrap().forward_flops(50);
         let total: f64 = flops.encoder_per_token.iter().map(|(_, flops)| flops).sum();
         // 2 FLOPs a multiply-add: 12 d^2 of matrices and 2 n d of attention in each layer.
-        assert_eq!(total, 3.0 * 2.0 * (12.0 * 64.0 * 64.0 + 2.0 * 50.0 * 64.0));
-        assert_eq!(flops.head_per_target, 2.0 * (64.0 * 64.0 + 64.0 * 100.0));
+        let by_hand = 3.0 * 2.0 * (12.0 * 64.0 * 64.0 + 2.0 * 50.0 * 64.0);
+        assert!((total - by_hand).abs() < 0.5, "{total}");
+        assert!((flops.head_per_target - 2.0 * (64.0 * 64.0 + 64.0 * 100.0)).abs() < 0.5);
     }
 }

@@ -115,7 +115,7 @@ mod tests {
         assert!((output[0] - (0.4 + 4.0 + 0.2 * 100.0)).abs() < 1e-12, "{output:?}");
         // Second token: forced to halt at step 4 with R = .7.
         assert!((output[1] - (0.1 + 1.0 + 10.0 + 0.7 * 1000.0)).abs() < 1e-9, "{output:?}");
-        assert!((cost - (3.2 + 4.7) / 2.0).abs() < 1e-12, "{cost}");
+        assert!((cost - f64::midpoint(3.2, 4.7)).abs() < 1e-12, "{cost}");
         assert_eq!(kept, [100.0, 1000.0]);
     }
 

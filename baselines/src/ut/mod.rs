@@ -199,7 +199,7 @@ impl UniversalTransformer {
     }
 
     /// `x` plus the embedding of step `step`.
-    fn at_step(&self, w: &Weights, x: &Tensor, step: usize) -> Result<Tensor> {
+    fn at_step(w: &Weights, x: &Tensor, step: usize) -> Result<Tensor> {
         Ok(x.broadcast_add(&w.get("embedding.step")?.narrow(0, step, 1)?)?)
     }
 
@@ -219,7 +219,7 @@ impl UniversalTransformer {
     ) -> Result<Encoded> {
         let mut halting = Halting::new(self.config.halting_epsilon, &x)?;
         for step in 0..self.config.steps {
-            let before = self.at_step(pass.w, &x, step)?;
+            let before = Self::at_step(pass.w, &x, step)?;
             let probability = Self::halting_probability(pass.w, &before)?;
             pass.probe.record("halting_probability", step, &probability)?;
             let after = pass.pre_norm_block("block", step, &before)?;
@@ -259,7 +259,7 @@ impl Architecture for UniversalTransformer {
             return self.encode_halting(&mut pass, x, batch.attention.as_ref());
         }
         for step in 0..self.config.steps {
-            x = pass.pre_norm_block("block", step, &self.at_step(w, &x, step)?)?;
+            x = pass.pre_norm_block("block", step, &Self::at_step(w, &x, step)?)?;
         }
         Ok(Encoded { hidden: pass.norm("final_norm", &x)?, auxiliary: None })
     }
@@ -311,7 +311,8 @@ mod tests {
             let flops = config.model(&config, &SiteScales::BASE).unwrap().forward_flops(128);
             flops.encoder_per_token.iter().map(|(_, flops)| flops).sum::<f64>()
         };
-        assert_eq!(flops(8), 8.0 * flops(1));
-        assert_eq!(flops(1), 2.0 * (12.0 * 256.0 * 256.0 + 2.0 * 128.0 * 256.0));
+        assert!((flops(8) - 8.0 * flops(1)).abs() < 0.5);
+        let by_hand = 2.0 * (12.0 * 256.0 * 256.0 + 2.0 * 128.0 * 256.0);
+        assert!((flops(1) - by_hand).abs() < 0.5, "{}", flops(1));
     }
 }

@@ -176,6 +176,8 @@ mod tests {
             let resolved = table.resolve((&large, dimensions(64)), (&base, dimensions(16)));
             resolved.unwrap().sites.tied_logits
         };
-        assert_eq!([tied("standard"), tied("mup-table8"), tied("pt-2026")], [1.0, 0.25, 0.25]);
+        for (name, expected) in [("standard", 1.0), ("mup-table8", 0.25), ("pt-2026", 0.25)] {
+            assert!((tied(name) - expected).abs() < 1e-15, "{name}: {}", tied(name));
+        }
     }
 }
