@@ -1,0 +1,232 @@
+//! Matrix products. The only place that knows which library computes them.
+
+use super::parallel;
+
+/// Rows of C per task in [`multiply_parallel`]: a fixed partition, so bits do not depend on the
+/// number of threads.
+const PARALLEL_BLOCKS: usize = 16;
+/// Blocks of C are a multiple of this many rows.
+const ROW_UNIT: usize = 16;
+/// Products below this many multiply-adds are not worth a second task.
+const PARALLEL_THRESHOLD: usize = 1 << 17;
+
+/// A read-only matrix with arbitrary strides.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+/// A row-major matrix to be written; rows may be further apart than they are long.
+#[derive(Debug)]
+pub struct MatrixMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+}
+
+fn extent(rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> usize {
+    if rows == 0 || columns == 0 {
+        return 0;
+    }
+    (rows - 1) * row_stride + (columns - 1) * column_stride + 1
+}
+
+impl<'a> Matrix<'a> {
+    /// `rows x columns`, row-major and dense, at the start of `data`.
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(data, (rows, columns), (columns, 1))
+    }
+
+    /// Entry `(i, j)` is `data[i * strides.0 + j * strides.1]`.
+    pub fn strided(data: &'a [f32], shape: (usize, usize), strides: (usize, usize)) -> Self {
+        let needed = extent(shape.0, shape.1, strides.0, strides.1);
+        assert!(needed <= data.len(), "matrix needs {needed} entries, {} given", data.len());
+        Self {
+            data,
+            rows: shape.0,
+            columns: shape.1,
+            row_stride: strides.0,
+            column_stride: strides.1,
+        }
+    }
+
+    /// The transpose, without moving data.
+    #[must_use]
+    pub fn transposed(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+
+    /// Rows `from..from + count`.
+    #[must_use]
+    pub fn rows_from(self, from: usize, count: usize) -> Self {
+        assert!(from + count <= self.rows, "rows out of range");
+        let start = if count == 0 { 0 } else { from * self.row_stride };
+        let data = &self.data[start.min(self.data.len())..];
+        Self { data, rows: count, ..self }
+    }
+}
+
+impl<'a> MatrixMut<'a> {
+    /// `rows x columns`, dense, at the start of `data`.
+    pub fn new(data: &'a mut [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(data, (rows, columns), columns)
+    }
+
+    /// Rows start `row_stride` entries apart.
+    pub fn strided(data: &'a mut [f32], shape: (usize, usize), row_stride: usize) -> Self {
+        let needed = extent(shape.0, shape.1, row_stride, 1);
+        assert!(needed <= data.len(), "matrix needs {needed} entries, {} given", data.len());
+        assert!(shape.0 <= 1 || row_stride >= shape.1, "rows of a written matrix overlap");
+        Self { data, rows: shape.0, columns: shape.1, row_stride }
+    }
+}
+
+/// Whether a product replaces or adds to what C holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Update {
+    /// `C = alpha A B`.
+    Replace,
+    /// `C = C + alpha A B`.
+    Add,
+}
+
+/// `C = alpha A B (+ C)` on the calling thread.
+#[expect(unsafe_code, reason = "the library takes pointers; shapes were checked at construction")]
+pub fn multiply(alpha: f32, a: Matrix, b: Matrix, update: Update, c: MatrixMut) {
+    let MatrixMut { data, rows, columns, row_stride } = c;
+    assert_eq!((a.rows, b.columns, a.columns), (rows, columns, b.rows), "shapes of a product");
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    // SAFETY: every matrix was checked to lie inside its slice, and C cannot alias A or B.
+    unsafe {
+        gemm::gemm(
+            rows,
+            columns,
+            a.columns,
+            data.as_mut_ptr(),
+            1,
+            row_stride as isize,
+            update == Update::Add,
+            a.data.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            alpha,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// [`multiply`] with the rows of C cut into blocks that run in parallel.
+///
+/// The cut depends on the shape only: results are the same bits for any number of threads.
+pub fn multiply_parallel(alpha: f32, a: Matrix, b: Matrix, update: Update, c: MatrixMut) {
+    let (rows, columns, stride) = (c.rows, c.columns, c.row_stride);
+    assert_eq!(a.rows, rows, "shapes of a product");
+    if rows * columns * a.columns < PARALLEL_THRESHOLD || rows == 0 {
+        return multiply(alpha, a, b, update, c);
+    }
+    let block = rows.div_ceil(PARALLEL_BLOCKS).next_multiple_of(ROW_UNIT);
+    let used = extent(rows, columns, stride, 1);
+    parallel::for_each_block(&mut c.data[..used], block * stride, |index, part| {
+        let count = block.min(rows - index * block);
+        let a = a.rows_from(index * block, count);
+        multiply(alpha, a, b, update, MatrixMut::strided(part, (count, columns), stride));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Stream};
+    use proptest::prelude::*;
+
+    fn naive(alpha: f32, a: Matrix, b: Matrix, start: &[f64]) -> Vec<f64> {
+        let at = |m: &Matrix, i: usize, j: usize| {
+            f64::from(m.data[i * m.row_stride + j * m.column_stride])
+        };
+        let entry = |index: usize| {
+            let (i, j) = (index / b.columns, index % b.columns);
+            let sum: f64 = (0..a.columns).map(|l| at(&a, i, l) * at(&b, l, j)).sum();
+            start[index] + f64::from(alpha) * sum
+        };
+        (0..a.rows * b.columns).map(entry).collect()
+    }
+
+    fn normals(count: usize, index: u64) -> Vec<f32> {
+        let mut stream = Stream::new(11, Purpose::Test, index);
+        (0..count).map(|_| stream.unit() as f32 * 2.0 - 1.0).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn invariant_product_equals_naive_product(
+            m in 1usize..70, n in 1usize..70, k in 0usize..70,
+            flip_a: bool, flip_b: bool, add: bool, pad in 0usize..5, threads in 1usize..4,
+        ) {
+            let (x, y) = (normals(m * k + k, 1), normals(n * k + n, 2));
+            let a = if flip_a { Matrix::new(&x, k, m).transposed() } else { Matrix::new(&x, m, k) };
+            let b = if flip_b { Matrix::new(&y, n, k).transposed() } else { Matrix::new(&y, k, n) };
+            let start = normals(m * (n + pad), 3);
+            let update = if add { Update::Add } else { Update::Replace };
+            let dense: Vec<f64> = (0..m * n)
+                .map(|i| if add { f64::from(start[i / n * (n + pad) + i % n]) } else { 0.0 })
+                .collect();
+            let expected = naive(0.7, a, b, &dense);
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            for parallel in [false, true] {
+                let mut c = start.clone();
+                let out = MatrixMut::strided(&mut c, (m, n), n + pad);
+                if parallel {
+                    pool.install(|| multiply_parallel(0.7, a, b, update, out));
+                } else {
+                    multiply(0.7, a, b, update, out);
+                }
+                for (i, value) in c.iter().enumerate() {
+                    let (row, column) = (i / (n + pad), i % (n + pad));
+                    if column >= n {
+                        prop_assert_eq!(value.to_bits(), start[i].to_bits());
+                    } else {
+                        let want = expected[row * n + column];
+                        prop_assert!((f64::from(*value) - want).abs() < 2e-5, "{value} {want}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn invariant_parallel_product_has_the_same_bits_for_any_number_of_threads() {
+        let (m, n, k) = (333, 97, 129);
+        let (x, y) = (normals(m * k, 4), normals(k * n, 5));
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut c = vec![0f32; m * n];
+            let (a, b) = (Matrix::new(&x, m, k), Matrix::new(&y, k, n));
+            let out = MatrixMut::new(&mut c, m, n);
+            pool.install(|| multiply_parallel(1.0, a, b, Update::Replace, out));
+            c.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        };
+        let first = run(1);
+        assert!(first == run(2) && first == run(3));
+    }
+}
