@@ -165,8 +165,8 @@ mod tests {
         assert!(unpaired.p_value > 0.5, "{unpaired:?}");
         // Pairing the wrong seeds with each other is as bad.
         let mut shuffled = candidate.clone();
-        for index in 0..shuffled.len() {
-            shuffled[index].0 = (index as u64 + 1) % 5;
+        for (index, pair) in shuffled.iter_mut().enumerate() {
+            pair.0 = (index as u64 + 1) % 5;
         }
         assert_eq!(verdict_of(&shuffled, &baseline), Verdict::Inconclusive);
         // A dropped seed is an error, not a smaller n.
