@@ -18,3 +18,8 @@ pub use observer::{Observer, Silent, StepMetrics};
 pub use outcome::{Divergence, RunFolder, TrainJob, TrainOutcome};
 pub use source::{BatchSource, EvaluationBatch};
 pub use trainer::run;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

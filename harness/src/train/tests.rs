@@ -1,0 +1,248 @@
+//! Properties of whole runs.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::recorder::{DOCUMENTS_FILE, EVALUATION_FILE, METRICS_FILE};
+use super::testing::{Bigram, Chains, VOCAB, rules};
+use super::*;
+use crate::config::train::TrainConfig;
+use crate::error::{HarnessError, Result};
+
+/// Ruins a file.
+type Damage = fn(&Path);
+
+const HASH: &str = "0123456789abcdef";
+
+fn config(steps: u64) -> TrainConfig {
+    TrainConfig {
+        steps,
+        batch: 8,
+        learning_rate: 0.05,
+        weight_decay: 0.01,
+        gradient_clip: 0.2,
+        evaluate_every: 5,
+        ..TrainConfig::default()
+    }
+}
+
+/// Stops a run after a number of steps.
+struct StopAfter<'a>(u64, &'a AtomicBool);
+
+impl Observer for StopAfter<'_> {
+    fn step(&mut self, metrics: &StepMetrics, _: f64) -> Result<()> {
+        if metrics.step == self.0 {
+            self.1.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+struct Case<'a> {
+    config: &'a TrainConfig,
+    folder: Option<&'a Path>,
+    threads: usize,
+    stop_after: u64,
+    engine: Bigram,
+}
+
+impl<'a> Case<'a> {
+    fn new(config: &'a TrainConfig, folder: Option<&'a Path>) -> Self {
+        Self { config, folder, threads: 1, stop_after: u64::MAX, engine: Bigram::new() }
+    }
+
+    fn run(self) -> Result<TrainOutcome> {
+        let source = Chains::new(self.config.batch, self.config.micro_batches);
+        let stop = AtomicBool::new(false);
+        let job = TrainJob {
+            engine: Box::new(self.engine),
+            layout: &Bigram::layout(),
+            resolved: &rules(),
+            initial_parameters: Bigram::initial(3),
+            config: self.config,
+            source: &source,
+            vocab: VOCAB,
+            dropout_seed: None,
+            threads: self.threads,
+            folder: self.folder.map(|path| RunFolder { path, config_hash: HASH }),
+            stop: Some(&stop),
+        };
+        run(job, &mut StopAfter(self.stop_after, &stop))
+    }
+}
+
+fn read(folder: &Path, name: &str) -> String {
+    std::fs::read_to_string(folder.join(name)).unwrap()
+}
+
+fn assert_same_results(left: &Path, right: &Path) {
+    for name in [METRICS_FILE, EVALUATION_FILE, DOCUMENTS_FILE] {
+        assert_eq!(read(left, name), read(right, name), "{name} differs");
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn invariant_training_learns_and_records_every_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = Case::new(&config(40), Some(folder.path())).run().unwrap();
+    let evaluation = outcome.final_evaluation.as_ref().unwrap();
+    assert!(evaluation.loss_nats < outcome.first_loss_nats - 1.0, "{evaluation:?}");
+    let metrics = read(folder.path(), METRICS_FILE);
+    assert_eq!(metrics.lines().count(), 41);
+    assert!(metrics.lines().nth(1).unwrap().starts_with("1,96,"), "{metrics}");
+    assert_eq!(read(folder.path(), EVALUATION_FILE).lines().count(), 1 + 8);
+    let sum: f64 = evaluation.documents.iter().map(|entry| entry.loss_nats_sum).sum();
+    let count: u64 = evaluation.documents.iter().map(|entry| entry.targets).sum();
+    assert_eq!(count, evaluation.targets);
+    assert!((sum / count as f64 - evaluation.loss_nats).abs() < 1e-12);
+    assert_eq!(evaluation.documents.len(), 3);
+}
+
+#[test]
+fn invariant_results_do_not_depend_on_threads() {
+    let folders = [1, 2, 5].map(|threads| {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(8);
+        let case = Case { threads, ..Case::new(&config, Some(folder.path())) };
+        let parameters = bits(&case.run().unwrap().parameters);
+        (folder, parameters)
+    });
+    for (folder, parameters) in &folders[1..] {
+        assert_same_results(folders[0].0.path(), folder.path());
+        assert_eq!(&folders[0].1, parameters);
+    }
+}
+
+#[test]
+fn invariant_accumulated_parts_equal_the_whole_batch() {
+    // Weights differ from the big batch by rounding only: a wrong weighting of parts shows as
+    // a relative difference of order one in gradients and losses.
+    let whole = Case::new(&config(10), None).run().unwrap();
+    let parts = TrainConfig { micro_batches: 4, ..config(10) };
+    let parts = Case::new(&parts, None).run().unwrap();
+    assert_eq!(whole.tokens, parts.tokens);
+    assert!((whole.first_loss_nats - parts.first_loss_nats).abs() < 1e-12);
+    let loss = |outcome: &TrainOutcome| outcome.final_evaluation.as_ref().unwrap().loss_nats;
+    assert!((loss(&whole) - loss(&parts)).abs() < 1e-4, "{} {}", loss(&whole), loss(&parts));
+    let one = TrainConfig { weight_decay: 0.0, ..config(1) };
+    let gradients = |config: &TrainConfig| {
+        let folder = tempfile::tempdir().unwrap();
+        Case::new(config, Some(folder.path())).run().unwrap();
+        let row = read(folder.path(), METRICS_FILE).lines().nth(1).unwrap().to_owned();
+        row.split(',').nth(4).unwrap().parse::<f64>().unwrap()
+    };
+    let (a, b) = (gradients(&one), gradients(&TrainConfig { micro_batches: 4, ..one.clone() }));
+    assert!((a - b).abs() < 1e-6 * a, "{a} {b}");
+}
+
+#[test]
+fn invariant_resume_is_bit_exact() {
+    let (straight, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for every in [0, 4] {
+        let config = TrainConfig { checkpoint_every: every, ..config(20) };
+        let expected = Case::new(&config, Some(straight.path())).run().unwrap();
+        let stopped = Case { stop_after: 9, ..Case::new(&config, Some(broken.path())) }.run();
+        assert!(matches!(stopped, Err(HarnessError::Interrupted)));
+        let resumed = Case::new(&config, Some(broken.path())).run().unwrap();
+        assert_same_results(straight.path(), broken.path());
+        assert_eq!(bits(&expected.parameters), bits(&resumed.parameters));
+        assert_eq!(expected.tokens, resumed.tokens);
+        assert_eq!(expected.first_loss_nats.to_bits(), resumed.first_loss_nats.to_bits());
+        for folder in [&straight, &broken] {
+            std::fs::remove_dir_all(folder.path().join(checkpoint::CHECKPOINTS_FOLDER)).ok();
+        }
+    }
+}
+
+#[test]
+fn invariant_a_damaged_checkpoint_falls_back_to_the_one_before() {
+    let (straight, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = TrainConfig { checkpoint_every: 3, ..config(14) };
+    let expected = Case::new(&config, Some(straight.path())).run().unwrap();
+    let truncate: Damage = |path| {
+        let bytes = std::fs::read(path).unwrap();
+        std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    let flip: Damage = |path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        let middle = bytes.len() - 1000;
+        bytes[middle] ^= 4;
+        std::fs::write(path, bytes).unwrap();
+    };
+    let header: Damage = |path| {
+        let text = String::from_utf8_lossy(&std::fs::read(path).unwrap()[..600]).into_owned();
+        let place = text.find("tokens").unwrap() + 9;
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[place] = if bytes[place] == b'1' { b'2' } else { b'1' };
+        std::fs::write(path, bytes).unwrap();
+    };
+    let empty: Damage = |path| std::fs::write(path, b"").unwrap();
+    for damage in [truncate, flip, header, empty] {
+        let stopped = Case { stop_after: 10, ..Case::new(&config, Some(broken.path())) }.run();
+        assert!(matches!(stopped, Err(HarnessError::Interrupted)));
+        let saved = checkpoint::list(broken.path()).unwrap();
+        assert_eq!(saved.len(), 2, "the last two are kept");
+        damage(&saved[0]);
+        let layout = Bigram::layout();
+        assert!(checkpoint::load(&saved[0], &layout, HASH).is_err());
+        assert_eq!(checkpoint::newest(broken.path(), &layout, HASH).unwrap().unwrap().step, 9);
+        let resumed = Case::new(&config, Some(broken.path())).run().unwrap();
+        assert_same_results(straight.path(), broken.path());
+        assert_eq!(bits(&expected.parameters), bits(&resumed.parameters));
+        std::fs::remove_dir_all(broken.path().join(checkpoint::CHECKPOINTS_FOLDER)).unwrap();
+    }
+}
+
+#[test]
+fn invariant_a_checkpoint_of_another_configuration_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig { checkpoint_every: 2, ..config(4) };
+    Case::new(&config, Some(folder.path())).run().unwrap();
+    let error = checkpoint::newest(folder.path(), &Bigram::layout(), "ffff").unwrap_err();
+    assert!(error.to_string().contains(HASH), "{error}");
+    assert_eq!(error.exit_code(), 3);
+}
+
+#[test]
+fn invariant_checkpoints_are_plain_safetensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig { checkpoint_every: 2, ..config(4) };
+    let outcome = Case::new(&config, Some(folder.path())).run().unwrap();
+    let bytes = std::fs::read(&checkpoint::list(folder.path()).unwrap()[0]).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let bias = tensors.tensor("decoder.bias").unwrap();
+    let range = Bigram::layout().range_of("decoder.bias").unwrap();
+    assert_eq!(bias.shape(), [VOCAB]);
+    assert_eq!(bias.data(), bytemuck::cast_slice::<f32, u8>(&outcome.parameters[range]));
+    assert_eq!(tensors.len(), 9);
+}
+
+#[test]
+fn invariant_nan_stops_the_run_with_step_and_tensor() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(20);
+    let engine = Bigram { broken_from: 6, calls: 0 };
+    let case = Case { engine, ..Case::new(&config, Some(folder.path())) };
+    let outcome = case.run().unwrap();
+    assert_eq!((outcome.steps, outcome.final_evaluation.is_none()), (6, true));
+    assert!(outcome.parameters.iter().all(|value| value.is_finite()));
+    assert_eq!(read(folder.path(), METRICS_FILE).lines().count(), 8);
+    let error = outcome.require_converged().unwrap_err();
+    let HarnessError::Numerical { tensor, step, .. } = &error else { panic!("{error}") };
+    assert_eq!((tensor.as_str(), *step), ("gradient of decoder.weight", 7));
+    assert_eq!(error.exit_code(), 5);
+}
+
+#[test]
+fn invariant_a_rate_that_blows_up_is_recorded_as_diverged() {
+    let config = TrainConfig { learning_rate: 1e38, ..config(20) };
+    let outcome = Case::new(&config, None).run().unwrap();
+    assert!(matches!(outcome.divergence, Some(Divergence::NotFinite { .. })));
+    let config = TrainConfig { learning_rate: 50.0, ..config };
+    let outcome = Case::new(&config, None).run().unwrap();
+    assert!(matches!(outcome.divergence, Some(Divergence::AboveUniform { .. })), "{outcome:?}");
+}
