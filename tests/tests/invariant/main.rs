@@ -1,1 +1,3 @@
 //! Properties that hold for every model and shape.
+
+mod baselines;
