@@ -86,12 +86,13 @@ impl Parametrization {
         (layout, dimensions): (&Layout, Dimensions),
         (base, base_dimensions): (&Layout, Dimensions),
     ) -> Result<Resolved> {
+        let ratio = |now: usize, then: usize| now as f64 / then as f64;
+        let depth = ratio(dimensions.depth, base_dimensions.depth);
         let rules = layout
             .specs()
             .iter()
-            .map(|spec| self.rule(spec, &base.specs()[base.position(spec.name())?]))
+            .map(|spec| self.rule(spec, &base.specs()[base.position(spec.name())?], depth))
             .collect::<Result<Vec<_>>>()?;
-        let ratio = |now: usize, then: usize| now as f64 / then as f64;
         let width = ratio(dimensions.width, base_dimensions.width);
         let sites = SiteScales {
             attention_logits: ratio(dimensions.head_dim, base_dimensions.head_dim)
@@ -99,7 +100,7 @@ impl Parametrization {
             belief: width.powf(self.sites.belief),
             topic: ratio(dimensions.topics, base_dimensions.topics).powf(self.sites.topic),
             message: width.powf(self.sites.message),
-            residual: ratio(dimensions.depth, base_dimensions.depth).powf(self.sites.residual),
+            residual: depth.powf(self.sites.residual),
             tied_logits: width.powf(self.tied_logits()),
         };
         Ok(Resolved {
@@ -119,7 +120,7 @@ impl Parametrization {
         speed(&self.output) - speed(&self.input)
     }
 
-    fn rule(&self, spec: &ParameterSpec, base: &ParameterSpec) -> Result<Rule> {
+    fn rule(&self, spec: &ParameterSpec, base: &ParameterSpec, depth: f64) -> Result<Rule> {
         if spec.role() != base.role() {
             return Err(ModelError::Parametrization {
                 name: self.name.clone(),
@@ -142,9 +143,11 @@ impl Parametrization {
             },
             init_std_factor,
             forward_multiplier: ratio.powf(exponents.forward),
-            lr_multiplier: base.learning_rate_scale() * ratio.powf(exponents.learning_rate),
+            lr_multiplier: base.learning_rate_scale()
+                * ratio.powf(exponents.learning_rate)
+                * depth.powf(exponents.depth_learning_rate),
             weight_decay_multiplier: ratio.powf(exponents.weight_decay),
-            eps_multiplier: ratio.powf(exponents.epsilon),
+            eps_multiplier: ratio.powf(exponents.epsilon) * depth.powf(exponents.depth_epsilon),
         })
     }
 }

@@ -8,8 +8,17 @@ use crate::parameters::Role;
 /// Built-in tables: name and TOML text.
 const BUILT_IN: &[(&str, &str)] = &[
     ("standard", include_str!("tables/standard.toml")),
+    ("standard-full-align", include_str!("tables/standard-full-align.toml")),
+    ("ntk", include_str!("tables/ntk.toml")),
+    ("mean-field", include_str!("tables/mean-field.toml")),
+    ("mup-table3", include_str!("tables/mup-table3.toml")),
     ("mup-table8", include_str!("tables/mup-table8.toml")),
+    ("mup-table9", include_str!("tables/mup-table9.toml")),
     ("pt-2026", include_str!("tables/pt-2026.toml")),
+    ("pt-2026-strict", include_str!("tables/pt-2026-strict.toml")),
+    ("pt-2023", include_str!("tables/pt-2023.toml")),
+    ("pt-2023-fixed-rank", include_str!("tables/pt-2023-fixed-rank.toml")),
+    ("completep", include_str!("tables/completep.toml")),
 ];
 /// Second names of built-in tables.
 const ALIASES: &[(&str, &str)] = &[("mup", "mup-table8"), ("sp", "standard")];
@@ -29,6 +38,12 @@ pub struct RoleExponents {
     pub weight_decay: f64,
     /// Adam epsilon ~ m^x.
     pub epsilon: f64,
+    /// Adam learning rate ~ (depth ratio)^x.
+    #[serde(default)]
+    pub depth_learning_rate: f64,
+    /// Adam epsilon ~ (depth ratio)^x.
+    #[serde(default)]
+    pub depth_epsilon: f64,
 }
 
 /// Exponents of the forward constants that belong to no tensor.
