@@ -1,1 +1,12 @@
-//! The Probabilistic Transformer of 2026.
+//! The Probabilistic Transformer of 2026 (arXiv 2604.25409): mean-field inference with squared
+//! label potentials, low-rank ternary factors with rotary positions, a topic node per word and a
+//! damped update, all iterations sharing one set of factors.
+
+mod config;
+mod normalise;
+mod reference;
+mod ternary;
+
+pub use config::{InitialScales, Potential, Pt2026Config, Rope};
+pub use reference::{ForwardConstants, Pt2026};
+pub use ternary::{Heads, TernaryFactor};

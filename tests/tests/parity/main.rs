@@ -1,1 +1,2 @@
 //! Agreement with independent implementations and known answers.
+mod pt2026;
