@@ -1,1 +1,353 @@
-//! The `[data]` table.
+//! The `[data]` table: where the text comes from, how it becomes tokens, sequences and masks.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{HarnessError, Result};
+
+/// Shares (validation plus test, or mask plus random plus keep) may miss their sum by this much.
+const SHARE_TOLERANCE: f64 = 1e-9;
+/// Smallest byte-level vocabulary: four special tokens and 256 bytes.
+pub const BPE_VOCAB_MIN: usize = 260;
+/// Largest vocabulary that any tokenizer may have.
+pub const VOCAB_MAX: usize = 1 << 24;
+/// Longest sequence.
+pub const LENGTH_MAX: usize = 1 << 20;
+
+/// The `[data]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// Which text.
+    pub source: Source,
+    /// Sequence length n in tokens; with `packing = "sentences"` the longest sequence.
+    pub length: usize,
+    /// How the token stream becomes sequences.
+    pub packing: Packing,
+    /// Files, read when `source = "paths"`.
+    pub paths: PathsConfig,
+    /// How text becomes tokens.
+    pub tokenizer: TokenizerConfig,
+    /// Which tokens are predicted and what replaces them.
+    pub masking: MaskingConfig,
+    /// Fixed masks and sequences of evaluation.
+    pub evaluation: EvaluationConfig,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            source: Source::Embedded,
+            length: 128,
+            packing: Packing::Documents,
+            paths: PathsConfig::default(),
+            tokenizer: TokenizerConfig::default(),
+            masking: MaskingConfig::default(),
+            evaluation: EvaluationConfig::default(),
+        }
+    }
+}
+
+/// Where the text comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Presidential addresses of 1946 to 2026, inside the program.
+    Embedded,
+    /// The files of `[data.paths]`.
+    Paths,
+}
+
+/// How the token stream becomes sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Packing {
+    /// Documents joined with separator tokens and cut every `length` tokens: no padding; the
+    /// last incomplete sequence of a split is left out.
+    Documents,
+    /// One line of text per sequence, padded to the longest of its batch; longer lines are cut.
+    Sentences,
+}
+
+/// What one document of a `.txt` file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextDocument {
+    /// The whole file.
+    File,
+    /// Text between blank lines.
+    Paragraph,
+    /// Every line that is not blank.
+    Line,
+}
+
+/// The `[data.paths]` table. Formats: `.txt`, `.jsonl`, `.parquet` (with the cargo feature
+/// `parquet`), the first two also as `.gz` or `.zst`; a folder stands for its files of these
+/// formats, sorted by name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PathsConfig {
+    /// Training text; also validation and test text where those lists are empty.
+    pub train: Vec<PathBuf>,
+    /// Validation text; empty: `validation_share` of the training documents.
+    pub validation: Vec<PathBuf>,
+    /// Test text; empty: `test_share` of the training documents.
+    pub test: Vec<PathBuf>,
+    /// Share of documents moved to validation, chosen by a hash of their text (equal documents
+    /// stay together); used only if `validation` is empty.
+    pub validation_share: f64,
+    /// Share of documents moved to the test split; used only if `test` is empty.
+    pub test_share: f64,
+    /// Field (`.jsonl`) or column (`.parquet`) that holds the text.
+    pub text_field: String,
+    /// What one document of a `.txt` file is.
+    pub text_document: TextDocument,
+    /// Most bytes of text (after decompression) that all files together may hold.
+    pub bytes_max: u64,
+}
+
+impl Default for PathsConfig {
+    fn default() -> Self {
+        Self {
+            train: Vec::new(),
+            validation: Vec::new(),
+            test: Vec::new(),
+            validation_share: 0.05,
+            test_share: 0.05,
+            text_field: "text".into(),
+            text_document: TextDocument::File,
+            bytes_max: 2 << 30,
+        }
+    }
+}
+
+/// Kind of tokenizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenizerKind {
+    /// Byte-level byte-pair encoding, trained on the training split.
+    Bpe,
+    /// Words between white space; vocabulary from the training split.
+    Words,
+    /// A `tokenizer.json` file.
+    File,
+}
+
+/// The `[data.tokenizer]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenizerConfig {
+    /// Kind of tokenizer.
+    pub kind: TokenizerKind,
+    /// `bpe`, `words`: most vocabulary entries V, special tokens included.
+    pub vocab: usize,
+    /// `bpe`: fewest occurrences of a merged pair; `words`: of a word.
+    pub min_frequency: u64,
+    /// `file`: the `tokenizer.json`.
+    pub path: Option<PathBuf>,
+    /// `file`: the token that replaces masked words.
+    pub mask_token: String,
+    /// `file`: the token that joins documents; unset: the first of `[SEP]`, `</s>`, `<eos>`,
+    /// `<|endoftext|>` that exists.
+    pub separator_token: Option<String>,
+    /// `file`: the padding token; unset: the first of `[PAD]`, `<pad>` that exists, else the
+    /// separator.
+    pub padding_token: Option<String>,
+    /// `file`: the token of unknown words; unset: the first of `[UNK]`, `<unk>` that exists,
+    /// else none.
+    pub unknown_token: Option<String>,
+}
+
+impl Default for TokenizerConfig {
+    fn default() -> Self {
+        Self {
+            kind: TokenizerKind::Bpe,
+            vocab: 2048,
+            min_frequency: 1,
+            path: None,
+            mask_token: "[MASK]".into(),
+            separator_token: None,
+            padding_token: None,
+            unknown_token: None,
+        }
+    }
+}
+
+/// The `[data.masking]` table. Each ordinary token is a target with probability `share`,
+/// independently; a target is replaced by the mask token, by a random ordinary token, or kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MaskingConfig {
+    /// Share of ordinary tokens that are targets.
+    pub share: f64,
+    /// Share of targets replaced by the mask token.
+    pub mask_share: f64,
+    /// Share of targets replaced by a random ordinary token.
+    pub random_share: f64,
+    /// Share of targets left as they are.
+    pub keep_share: f64,
+    /// Whether the unknown token may be a target.
+    pub mask_unknown: bool,
+}
+
+impl Default for MaskingConfig {
+    /// BERT (arXiv 1810.04805, section 3.1): 15 % targets, 80/10/10.
+    fn default() -> Self {
+        Self {
+            share: 0.15,
+            mask_share: 0.8,
+            random_share: 0.1,
+            keep_share: 0.1,
+            mask_unknown: true,
+        }
+    }
+}
+
+impl MaskingConfig {
+    /// Probabilistic Transformer of 2023 (arXiv 2311.15211): 30 % targets, all replaced by the
+    /// mask token, unknown words never.
+    pub fn published_2023() -> Self {
+        Self {
+            share: 0.3,
+            mask_share: 1.0,
+            random_share: 0.0,
+            keep_share: 0.0,
+            mask_unknown: false,
+        }
+    }
+}
+
+/// The `[data.evaluation]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Seed of the evaluation masks, the same for every run.
+    pub seed: u64,
+    /// Number of sequences, evenly spaced over the split; 0 = all.
+    pub sequences: usize,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        Self { seed: 313, sequences: 0 }
+    }
+}
+
+fn invalid<T>(problem: impl Into<String>, hint: impl Into<String>) -> Result<T> {
+    Err(HarnessError::config(problem, hint))
+}
+
+fn check_share(key: &str, share: f64) -> Result<()> {
+    if share.is_finite() && (0.0..=1.0).contains(&share) {
+        return Ok(());
+    }
+    invalid(format!("data.{key} = {share} is not a share"), "use a number from 0 to 1")
+}
+
+impl DataConfig {
+    /// Checks every range and every rule between keys; opens no file.
+    ///
+    /// # Errors
+    /// [`HarnessError::Config`] for the first rule that is broken.
+    pub fn validate(&self) -> Result<()> {
+        if !(2..=LENGTH_MAX).contains(&self.length) {
+            return invalid(
+                format!("data.length = {} is not possible", self.length),
+                format!("use 2 to {LENGTH_MAX} tokens"),
+            );
+        }
+        if self.source == Source::Paths {
+            self.paths.validate()?;
+        } else if !(self.paths.train.is_empty()
+            && self.paths.validation.is_empty()
+            && self.paths.test.is_empty())
+        {
+            return invalid(
+                "data.paths names files but data.source is \"embedded\"",
+                "set data.source = \"paths\" or remove the files",
+            );
+        }
+        self.tokenizer.validate()?;
+        self.masking.validate()
+    }
+}
+
+impl PathsConfig {
+    fn validate(&self) -> Result<()> {
+        if self.train.is_empty() {
+            return invalid(
+                "data.source is \"paths\" but data.paths.train is empty",
+                "name at least one file or folder, e.g. data.paths.train = [\"text.txt\"]",
+            );
+        }
+        check_share("paths.validation_share", self.validation_share)?;
+        check_share("paths.test_share", self.test_share)?;
+        let validation = if self.validation.is_empty() { self.validation_share } else { 0.0 };
+        let test = if self.test.is_empty() { self.test_share } else { 0.0 };
+        if validation + test >= 1.0 {
+            return invalid(
+                format!("validation and test take {} of the documents", validation + test),
+                "leave some for training: lower data.paths.validation_share or test_share",
+            );
+        }
+        if self.validation.is_empty() && validation <= 0.0 {
+            return invalid(
+                "there is no validation text",
+                "set data.paths.validation or a positive data.paths.validation_share",
+            );
+        }
+        if self.text_field.is_empty() {
+            return invalid("data.paths.text_field is empty", "name the field, e.g. \"text\"");
+        }
+        Ok(())
+    }
+}
+
+impl TokenizerConfig {
+    fn validate(&self) -> Result<()> {
+        if self.kind == TokenizerKind::File {
+            if self.path.is_none() {
+                return invalid(
+                    "data.tokenizer.kind is \"file\" but data.tokenizer.path is not set",
+                    "name a tokenizer.json",
+                );
+            }
+            return Ok(());
+        }
+        if self.path.is_some() {
+            return invalid(
+                "data.tokenizer.path is set but data.tokenizer.kind is not \"file\"",
+                "set data.tokenizer.kind = \"file\" or remove the path",
+            );
+        }
+        let least = if self.kind == TokenizerKind::Bpe { BPE_VOCAB_MIN } else { 5 };
+        if !(least..=VOCAB_MAX).contains(&self.vocab) {
+            return invalid(
+                format!("data.tokenizer.vocab = {} is not possible", self.vocab),
+                format!("use {least} to {VOCAB_MAX} entries"),
+            );
+        }
+        Ok(())
+    }
+}
+
+impl MaskingConfig {
+    fn validate(&self) -> Result<()> {
+        check_share("masking.share", self.share)?;
+        check_share("masking.mask_share", self.mask_share)?;
+        check_share("masking.random_share", self.random_share)?;
+        check_share("masking.keep_share", self.keep_share)?;
+        if self.share <= 0.0 {
+            return invalid("data.masking.share = 0 leaves nothing to predict", "use e.g. 0.15");
+        }
+        let sum = self.mask_share + self.random_share + self.keep_share;
+        if (sum - 1.0).abs() > SHARE_TOLERANCE {
+            return invalid(
+                format!("mask, random and keep shares of data.masking add up to {sum}, not 1"),
+                "BERT uses 0.8, 0.1 and 0.1",
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,1 +1,131 @@
 //! Text to batches: readers, tokenizers, packing, masking.
+//!
+//! [`Corpus::load`] reads documents, trains or loads the tokenizer and encodes the three splits.
+//! [`BatchSource`] turns the training split into batches, each a pure function of (corpus,
+//! configuration, data seed, step); [`EvaluationSet`] gives fixed batches of another split.
+
+pub mod batches;
+pub mod documents;
+pub mod embedded;
+pub mod evaluation;
+pub mod masking;
+pub mod sequences;
+pub mod tokenizer;
+pub mod tokens;
+pub mod vocabulary;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use crate::config::data::{DataConfig, Packing, Source};
+use crate::error::{HarnessError, Result};
+
+pub use batches::BatchSource;
+pub use documents::{Document, DocumentSplits};
+pub use evaluation::{EvaluationBatch, EvaluationSet};
+pub use tokenizer::Tokenizer;
+pub use tokens::TokenStream;
+pub use vocabulary::Vocabulary;
+
+/// One part of a corpus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// Text that models and tokenizers are fitted to.
+    Train,
+    /// Text that choices are made on.
+    Validation,
+    /// Text that is looked at last.
+    Test,
+}
+
+/// Encoded text of all splits with its tokenizer.
+#[derive(Debug)]
+pub struct Corpus {
+    /// Training tokens.
+    pub train: TokenStream,
+    /// Validation tokens.
+    pub validation: TokenStream,
+    /// Test tokens; may be empty.
+    pub test: TokenStream,
+    /// How text became tokens.
+    pub tokenizer: Tokenizer,
+    /// blake3 of the tokenizer and of the tokens and boundaries of all splits.
+    pub fingerprint: blake3::Hash,
+}
+
+impl Corpus {
+    /// Reads and encodes the text that `config` names. `cache` is a folder for trained
+    /// tokenizers, e.g. `runs/cache`; without one they are trained each time.
+    pub fn load(config: &DataConfig, cache: Option<&Path>) -> Result<Self> {
+        config.validate()?;
+        let splits = match config.source {
+            Source::Embedded => embedded::documents(),
+            Source::Paths => {
+                return Err(HarnessError::Unavailable {
+                    what: "text from files".into(),
+                    hint: "use data.source = \"embedded\"".into(),
+                });
+            }
+        };
+        Self::from_documents(&splits, config, cache)
+    }
+
+    /// Encodes documents that are already split.
+    pub fn from_documents(
+        splits: &DocumentSplits,
+        config: &DataConfig,
+        cache: Option<&Path>,
+    ) -> Result<Self> {
+        config.validate()?;
+        let tokenizer = Tokenizer::prepare(&config.tokenizer, &splits.train, cache)?;
+        let encode = |documents: &[Document]| {
+            TokenStream::encode(documents, &tokenizer, config.packing == Packing::Sentences)
+        };
+        let (train, validation, test) =
+            (encode(&splits.train)?, encode(&splits.validation)?, encode(&splits.test)?);
+        for (name, stream) in [("training", &train), ("validation", &validation)] {
+            if stream.tokens.is_empty() {
+                return Err(HarnessError::config(
+                    format!("the {name} split holds no tokens"),
+                    "give more documents, or split text files into paragraphs with \
+                     data.paths.text_document = \"paragraph\"",
+                ));
+            }
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(tokenizer.fingerprint().as_bytes());
+        for stream in [&train, &validation, &test] {
+            stream.hash_into(&mut hasher);
+        }
+        Ok(Self { train, validation, test, tokenizer, fingerprint: hasher.finalize() })
+    }
+
+    /// The tokens of one split.
+    pub fn split(&self, split: Split) -> &TokenStream {
+        match split {
+            Split::Train => &self.train,
+            Split::Validation => &self.validation,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// The token set.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        self.tokenizer.vocabulary()
+    }
+
+    /// Mean cross-entropy in nats of `labels` under the training split's unigram distribution
+    /// with one added to every count, over the ids that may be targets; `NaN` without labels.
+    pub fn unigram_loss_nats(&self, labels: &[u32], mask_unknown: bool) -> f64 {
+        let targets = self.vocabulary().maskable(mask_unknown);
+        let mut counts = vec![1u64; targets.len()];
+        self.train.tokens.for_each(|id| counts[id as usize] += 1);
+        let total: u64 =
+            counts.iter().zip(&targets).filter(|(_, target)| **target).map(|(c, _)| c).sum();
+        let log_total = (total as f64).ln();
+        let sum: f64 = labels.iter().map(|&id| log_total - (counts[id as usize] as f64).ln()).sum();
+        sum / labels.len() as f64
+    }
+}

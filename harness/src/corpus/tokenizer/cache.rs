@@ -1,0 +1,46 @@
+//! Trained tokenizers on disk: `tokenizer-<key>.json` with its blake3 beside it.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use tokenizers::Tokenizer;
+
+use crate::error::{HarnessError, Result};
+
+fn paths(folder: &Path, key: &str) -> (PathBuf, PathBuf) {
+    let stem = format!("tokenizer-{key}");
+    (folder.join(format!("{stem}.json")), folder.join(format!("{stem}.blake3")))
+}
+
+/// The tokenizer of `key`; `None` if it is absent or damaged (it is then trained again).
+pub(super) fn read(folder: &Path, key: &str) -> Option<Tokenizer> {
+    let (path, hash_path) = paths(folder, key);
+    let text = fs::read(&path).ok()?;
+    let hash = fs::read_to_string(hash_path).unwrap_or_default();
+    if hash.trim() != blake3::hash(&text).to_hex().as_str() {
+        tracing::warn!(path = %path.display(), "cached tokenizer is damaged; training it again");
+        return None;
+    }
+    Tokenizer::from_bytes(&text).ok()
+}
+
+/// Stores a tokenizer; readers see the old files or the new ones, never half of one.
+pub(super) fn write(folder: &Path, key: &str, text: &str) -> Result<()> {
+    fs::create_dir_all(folder).map_err(HarnessError::io(folder))?;
+    let (path, hash_path) = paths(folder, key);
+    replace(&hash_path, blake3::hash(text.as_bytes()).to_hex().as_bytes())?;
+    replace(&path, text.as_bytes())
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let store = || -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    store().map_err(HarnessError::io(path))
+}

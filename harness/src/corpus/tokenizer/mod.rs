@@ -1,0 +1,170 @@
+//! Tokenizers: byte-level byte-pair encoding, words, `tokenizer.json` files.
+
+mod bpe;
+mod cache;
+mod file;
+mod words;
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use self::words::WordTokenizer;
+use super::documents::Document;
+use super::vocabulary::Vocabulary;
+use crate::config::data::{TokenizerConfig, TokenizerKind, VOCAB_MAX};
+use crate::error::{HarnessError, Result};
+
+/// Texts are encoded in pieces of about this many bytes: the encoder holds several words of
+/// bookkeeping per byte.
+const PIECE_BYTES: usize = 1 << 16;
+
+/// Turns text into ids and back.
+#[derive(Debug)]
+pub struct Tokenizer {
+    engine: Engine,
+    vocabulary: Vocabulary,
+    fingerprint: blake3::Hash,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Subwords(Box<tokenizers::Tokenizer>),
+    Words(WordTokenizer),
+}
+
+impl Tokenizer {
+    /// Trains on `documents` (the training split) or loads the tokenizer of `config`. Trained
+    /// byte-pair encodings are kept in `cache`, named by a hash of text and settings.
+    pub fn prepare(
+        config: &TokenizerConfig,
+        documents: &[Document],
+        cache: Option<&Path>,
+    ) -> Result<Self> {
+        let (engine, vocabulary) = match config.kind {
+            TokenizerKind::Bpe => {
+                let (tokenizer, vocabulary) = bpe::prepare(config, documents, cache)?;
+                (Engine::Subwords(Box::new(tokenizer)), vocabulary)
+            }
+            TokenizerKind::Words => {
+                let (tokenizer, vocabulary) = WordTokenizer::fit(config, documents);
+                (Engine::Words(tokenizer), vocabulary)
+            }
+            TokenizerKind::File => {
+                let (tokenizer, vocabulary) = file::load(config)?;
+                (Engine::Subwords(Box::new(tokenizer)), vocabulary)
+            }
+        };
+        if vocabulary.size > VOCAB_MAX {
+            return Err(HarnessError::config(
+                format!("the tokenizer has {} entries", vocabulary.size),
+                format!("at most {VOCAB_MAX} are possible"),
+            ));
+        }
+        let definition = match &engine {
+            Engine::Subwords(tokenizer) => serialise(tokenizer)?,
+            Engine::Words(words) => words.words().join("\n"),
+        };
+        let definition = format!("{:?}\n{vocabulary:?}\n{definition}", config.kind);
+        let fingerprint = blake3::hash(definition.as_bytes());
+        Ok(Self { engine, vocabulary, fingerprint })
+    }
+
+    /// The token set.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// blake3 of everything that decides how text is encoded.
+    pub fn fingerprint(&self) -> blake3::Hash {
+        self.fingerprint
+    }
+
+    /// Ids of `text`, without special tokens around it. Special tokens spelled out in the text
+    /// are ordinary text. Texts of more than 64 KiB are encoded in pieces cut before a line end.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let tokenizer = match &self.engine {
+            Engine::Words(words) => return Ok(words.encode(text)),
+            Engine::Subwords(tokenizer) => tokenizer,
+        };
+        let encode = |piece: &str| match tokenizer.encode_fast(piece, false) {
+            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+            Err(problem) => Err(HarnessError::config(
+                format!("the tokenizer cannot encode a text of {} bytes: {problem}", piece.len()),
+                "check the tokenizer file: does it have an unknown token?",
+            )),
+        };
+        let encoded: Vec<Vec<u32>> =
+            pieces(text, PIECE_BYTES).into_par_iter().map(encode).collect::<Result<_>>()?;
+        Ok(encoded.concat())
+    }
+
+    /// Text of `ids`; words are joined with single spaces.
+    ///
+    /// # Errors
+    /// If an id is outside the vocabulary or the tokenizer cannot decode.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.vocabulary.size) {
+            return Err(HarnessError::config(
+                format!("id {id} is outside a vocabulary of {}", self.vocabulary.size),
+                "decode with the tokenizer that encoded",
+            ));
+        }
+        match &self.engine {
+            Engine::Words(words) => Ok(words.decode(ids)),
+            Engine::Subwords(tokenizer) => tokenizer.decode(ids, false).map_err(|problem| {
+                HarnessError::config(
+                    format!("the tokenizer cannot decode {} ids: {problem}", ids.len()),
+                    "check the decoder of the tokenizer file",
+                )
+            }),
+        }
+    }
+}
+
+/// The tokenizer as the text of a `tokenizer.json`.
+fn serialise(tokenizer: &tokenizers::Tokenizer) -> Result<String> {
+    tokenizer.to_string(false).map_err(|problem| {
+        HarnessError::config(
+            format!("the tokenizer cannot be written: {problem}"),
+            "use another tokenizer file",
+        )
+    })
+}
+
+/// Cuts `text` into pieces of about `size` bytes. Cuts lie before a line end that a character
+/// other than white space follows; byte-level pre-tokenization starts a new word exactly there,
+/// so pieces encode to what the whole would. Text without such places stays whole.
+fn pieces(text: &str, size: usize) -> Vec<&str> {
+    let bytes = text.as_bytes();
+    let (mut pieces, mut start) = (Vec::new(), 0);
+    for place in 1..bytes.len().saturating_sub(1) {
+        // An ASCII line end is a character boundary; bytes of 128 and more may begin other
+        // white space, so they are not trusted.
+        let next = bytes[place + 1];
+        if place - start >= size && bytes[place] == b'\n' && next.is_ascii_graphic() {
+            pieces.push(&text[start..place]);
+            start = place;
+        }
+    }
+    pieces.push(&text[start..]);
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invariant_pieces_join_to_the_text() {
+        let text = "one\n\ntwo\r\nthree — \n\u{2003}four\n five\nsix\n";
+        for size in 0..10 {
+            assert_eq!(pieces(text, size).concat(), text);
+        }
+        assert_eq!(
+            pieces(text, 0),
+            ["one\n", "\ntwo\r", "\nthree — \n\u{2003}four\n five", "\nsix\n"]
+        );
+        assert_eq!(pieces("", 4), [""]);
+    }
+}
