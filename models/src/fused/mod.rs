@@ -11,6 +11,8 @@
 
 pub mod activation;
 pub mod adamw;
+pub mod attention;
+pub mod buffer;
 pub mod cross_entropy;
 pub mod dispatch;
 pub mod elementwise;
@@ -18,5 +20,7 @@ pub mod embedding;
 pub mod gemm;
 pub mod layer_norm;
 pub mod math;
+pub mod panel;
 pub mod parallel;
+pub mod rows;
 pub mod softmax;

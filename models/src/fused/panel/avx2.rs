@@ -1,0 +1,77 @@
+//! Six rows by 16 columns in twelve 256-bit accumulators, twice for a full panel.
+
+use std::arch::x86_64::{
+    __m256i, _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps,
+    _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps,
+};
+
+use super::Tile;
+
+/// Rows of a full tile.
+pub const ROWS: usize = 6;
+/// Lanes of one register.
+const LANES: usize = 8;
+/// Sliding window over it gives the mask of the first 0 to 8 lanes.
+const MASKS: [i32; 2 * LANES] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// See [`super::Kernel`].
+///
+/// # Safety
+/// The processor has AVX2 and FMA; the tile's pointers cover its rows, columns and depth.
+pub unsafe fn tile(tile: &Tile, rows: usize) {
+    for first in (0..tile.columns).step_by(2 * LANES) {
+        let mut half = *tile;
+        half.b = half.b.wrapping_add(first);
+        half.c = half.c.wrapping_add(first);
+        half.columns = (tile.columns - first).min(2 * LANES);
+        // SAFETY: the caller's promise.
+        unsafe {
+            match rows {
+                1 => half_panel::<1>(&half),
+                2 => half_panel::<2>(&half),
+                3 => half_panel::<3>(&half),
+                4 => half_panel::<4>(&half),
+                5 => half_panel::<5>(&half),
+                6 => half_panel::<6>(&half),
+                _ => unreachable!("a tile has 1 to 6 rows"),
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn half_panel<const M: usize>(t: &Tile) {
+    let mut sums = [[_mm256_setzero_ps(); 2]; M];
+    let (mut a, mut b) = (t.a, t.b);
+    // SAFETY: masked lanes are not touched; the caller's promise covers the others.
+    unsafe {
+        let mask =
+            |lanes: usize| _mm256_loadu_si256(MASKS.as_ptr().add(LANES - lanes).cast::<__m256i>());
+        let masks = [mask(t.columns.min(LANES)), mask(t.columns.saturating_sub(LANES))];
+        for _ in 0..t.depth {
+            let columns = [
+                _mm256_maskload_ps(b, masks[0]),
+                _mm256_maskload_ps(b.wrapping_add(LANES), masks[1]),
+            ];
+            for (i, row) in sums.iter_mut().enumerate() {
+                let left = _mm256_set1_ps(*a.add(i * t.row_stride));
+                row[0] = _mm256_fmadd_ps(left, columns[0], row[0]);
+                row[1] = _mm256_fmadd_ps(left, columns[1], row[1]);
+            }
+            a = a.wrapping_add(t.depth_stride);
+            b = b.wrapping_add(t.b_stride);
+        }
+        let alpha = _mm256_set1_ps(t.alpha);
+        for (i, row) in sums.iter().enumerate() {
+            for v in 0..2 {
+                let c = t.c.wrapping_add(i * t.c_stride + LANES * v);
+                let value = if t.add {
+                    _mm256_fmadd_ps(alpha, row[v], _mm256_maskload_ps(c, masks[v]))
+                } else {
+                    _mm256_mul_ps(alpha, row[v])
+                };
+                _mm256_maskstore_ps(c, masks[v], value);
+            }
+        }
+    }
+}
