@@ -45,8 +45,10 @@ unsafe fn half_panel<const M: usize>(t: &Tile) {
     let (mut a, mut b) = (t.a, t.b);
     // SAFETY: masked lanes are not touched; the caller's promise covers the others.
     unsafe {
-        let mask =
-            |lanes: usize| _mm256_loadu_si256(MASKS.as_ptr().add(LANES - lanes).cast::<__m256i>());
+        let mask = |lanes: usize| {
+            #[expect(clippy::cast_ptr_alignment, reason = "the load is an unaligned one")]
+            _mm256_loadu_si256(MASKS.as_ptr().add(LANES - lanes).cast::<__m256i>())
+        };
         let masks = [mask(t.columns.min(LANES)), mask(t.columns.saturating_sub(LANES))];
         for _ in 0..t.depth {
             let columns = [

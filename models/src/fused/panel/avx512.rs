@@ -52,10 +52,10 @@ unsafe fn narrow_or_wide<const M: usize, const V: usize>(t: &Tile) {
             for v in 0..V {
                 columns[v] = _mm512_maskz_loadu_ps(masks[v], b.add(16 * v));
             }
-            for i in 0..M {
+            for (i, row) in sums.iter_mut().enumerate() {
                 let left = _mm512_set1_ps(*a.add(i * t.row_stride));
-                for v in 0..V {
-                    sums[i][v] = _mm512_fmadd_ps(left, columns[v], sums[i][v]);
+                for (sum, &column) in row.iter_mut().zip(&columns) {
+                    *sum = _mm512_fmadd_ps(left, column, *sum);
                 }
             }
             a = a.wrapping_add(t.depth_stride);
