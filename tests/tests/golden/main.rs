@@ -1,1 +1,3 @@
 //! Recorded expectations.
+
+mod minilm;

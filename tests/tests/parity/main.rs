@@ -1,2 +1,3 @@
 //! Agreement with independent implementations and known answers.
+mod bert_candle;
 mod pt2026;
