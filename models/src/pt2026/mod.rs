@@ -10,3 +10,6 @@ mod ternary;
 pub use config::{InitialScales, Potential, Pt2026Config, Rope};
 pub use reference::{ForwardConstants, Pt2026};
 pub use ternary::{Heads, TernaryFactor};
+
+#[cfg(test)]
+mod tests;
