@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use models::batch::Batch;
+use models::batch::Target;
 use models::random::{Purpose, Stream};
 
 use super::masking::Masker;
@@ -10,17 +10,7 @@ use super::sequences::Sequences;
 use super::{Corpus, Split};
 use crate::config::data::DataConfig;
 use crate::error::{HarnessError, Result};
-
-/// A batch that knows where its targets come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EvaluationBatch {
-    /// Tokens and targets.
-    pub batch: Batch,
-    /// Document of each target in the split, in the order of `batch.targets`.
-    pub documents: Vec<u32>,
-    /// Evaluation sequence of each target, from 0 over the whole set.
-    pub sequences: Vec<u32>,
-}
+use crate::train::EvaluationBatch;
 
 /// The evaluation sequences of a split. Their masks depend only on the evaluation seed and the
 /// place of the sequence in the split: not on the batch size, not on how many are evaluated.
@@ -100,16 +90,13 @@ impl EvaluationSet {
             .collect();
         let stream = self.corpus.split(self.split);
         let batch = self.masker.batch(stream, &self.sequences, &mut rows);
-        let row_of = |position: u32| position as usize / batch.length;
-        let document_of = |target: &models::batch::Target| {
-            let row = row_of(target.position);
-            let place = target.position as usize - row * batch.length;
+        let document_of = |target: &Target| {
+            let row = target.position as usize / batch.length;
+            let place = target.position as usize % batch.length;
             stream.document_at(self.sequences.range(chosen[row]).start + place)
         };
         let documents = batch.targets.iter().map(document_of).collect();
-        let sequence_of = |target: &models::batch::Target| (first + row_of(target.position)) as u32;
-        let sequences = batch.targets.iter().map(sequence_of).collect();
-        EvaluationBatch { batch, documents, sequences }
+        EvaluationBatch { batch, documents }
     }
 
     /// Labels of all targets, in order.

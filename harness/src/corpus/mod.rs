@@ -1,17 +1,18 @@
 //! Text to batches: readers, tokenizers, packing, masking.
 //!
 //! [`Corpus::load`] reads documents, trains or loads the tokenizer and encodes the three splits.
-//! [`BatchSource`] turns the training split into batches, each a pure function of (corpus,
+//! [`TrainingBatches`] turns the training split into batches, each a pure function of (corpus,
 //! configuration, data seed, step); [`EvaluationSet`] gives fixed batches of another split.
 
-pub mod batches;
 pub mod documents;
 pub mod embedded;
 pub mod evaluation;
 pub mod masking;
 pub mod sequences;
+pub mod source;
 pub mod tokenizer;
 pub mod tokens;
+pub mod training;
 pub mod vocabulary;
 
 #[cfg(test)]
@@ -22,11 +23,12 @@ use std::path::Path;
 use crate::config::data::{DataConfig, Packing, Source};
 use crate::error::{HarnessError, Result};
 
-pub use batches::BatchSource;
 pub use documents::{Document, DocumentSplits};
-pub use evaluation::{EvaluationBatch, EvaluationSet};
+pub use evaluation::EvaluationSet;
+pub use source::CorpusSource;
 pub use tokenizer::Tokenizer;
 pub use tokens::TokenStream;
+pub use training::TrainingBatches;
 pub use vocabulary::Vocabulary;
 
 /// One part of a corpus.

@@ -7,6 +7,7 @@ use models::batch::Batch;
 
 use super::*;
 use crate::config::data::{MaskingConfig, TokenizerConfig, TokenizerKind};
+use crate::train::{BatchSource, EvaluationBatch};
 
 fn embedded_config() -> DataConfig {
     DataConfig {
@@ -62,7 +63,7 @@ fn unmasked(batch: &Batch) -> Vec<u32> {
 
 #[test]
 fn invariant_batches_are_pure_functions_of_the_step() {
-    let source = |seed| BatchSource::new(embedded(), &embedded_config(), 8, seed).unwrap();
+    let source = |seed| TrainingBatches::new(embedded(), &embedded_config(), 8, seed).unwrap();
     let (one, other) = (source(3), source(3));
     // A step far ahead first: nothing may depend on what was asked before.
     let late = one.batch(5_000);
@@ -78,7 +79,7 @@ fn invariant_batches_are_pure_functions_of_the_step() {
 fn invariant_micro_batches_are_the_batch_cut_in_parts() {
     for packing in [Packing::Documents, Packing::Sentences] {
         let (config, corpus) = words(packing, 16);
-        let source = BatchSource::new(corpus, &config, 7, 1).unwrap();
+        let source = TrainingBatches::new(corpus, &config, 7, 1).unwrap();
         let whole = source.batch(3);
         for parts in 1..=7 {
             let cut: Vec<Batch> = (0..parts).map(|k| source.micro_batch(3, k, parts)).collect();
@@ -96,7 +97,7 @@ fn invariant_micro_batches_are_the_batch_cut_in_parts() {
 
 #[test]
 fn invariant_batch_size_cuts_the_same_stream() {
-    let source = |size| BatchSource::new(embedded(), &embedded_config(), size, 9).unwrap();
+    let source = |size| TrainingBatches::new(embedded(), &embedded_config(), size, 9).unwrap();
     let (small, large) = (source(2), source(6));
     let joined: Vec<u32> = (3..6).flat_map(|step| small.batch(step).ids).collect();
     assert_eq!(joined, large.batch(1).ids);
@@ -106,7 +107,7 @@ fn invariant_batch_size_cuts_the_same_stream() {
 fn invariant_an_epoch_covers_every_sequence_once() {
     for packing in [Packing::Documents, Packing::Sentences] {
         let (config, corpus) = words(packing, 8);
-        let source = BatchSource::new(corpus.clone(), &config, 1, 5).unwrap();
+        let source = TrainingBatches::new(corpus.clone(), &config, 1, 5).unwrap();
         let count = source.sequences_per_epoch() as u64;
         let epoch = |e: u64| -> Vec<u32> {
             (e * count..(e + 1) * count).flat_map(|step| source.sequence_indices(step)).collect()
@@ -125,7 +126,7 @@ fn invariant_an_epoch_covers_every_sequence_once() {
 #[test]
 fn invariant_batches_hold_the_text_of_their_sequences() {
     let (config, corpus) = words(Packing::Documents, 8);
-    let source = BatchSource::new(corpus.clone(), &config, 3, 5).unwrap();
+    let source = TrainingBatches::new(corpus.clone(), &config, 3, 5).unwrap();
     let mut stream = Vec::new();
     corpus.train.tokens.copy_into(0..corpus.train.tokens.len(), &mut stream);
     for step in 0..20 {
@@ -142,7 +143,7 @@ fn invariant_batches_hold_the_text_of_their_sequences() {
 fn invariant_masking_shares_are_within_sampling_error() {
     let corpus = embedded();
     let vocabulary = corpus.vocabulary().clone();
-    let source = BatchSource::new(corpus, &embedded_config(), 256, 11).unwrap();
+    let source = TrainingBatches::new(corpus, &embedded_config(), 256, 11).unwrap();
     let (mut ordinary, mut targets, mut masked, mut kept) = (0u32, 0u32, 0u32, 0u32);
     for step in 0..20 {
         let batch = source.batch(step);
@@ -172,7 +173,7 @@ fn invariant_masking_shares_are_within_sampling_error() {
 fn invariant_published_2023_masks_all_targets_and_no_unknown_word() {
     let (mut config, corpus) = words(Packing::Sentences, 16);
     config.masking = MaskingConfig::published_2023();
-    let source = BatchSource::new(corpus.clone(), &config, 64, 0).unwrap();
+    let source = TrainingBatches::new(corpus.clone(), &config, 64, 0).unwrap();
     let (mut unknown, mut words, mut targets) = (0, 0, 0);
     for step in 0..100 {
         let batch = source.batch(step);
@@ -197,14 +198,15 @@ fn invariant_published_2023_masks_all_targets_and_no_unknown_word() {
 /// Position of every target in its split, with its label, document and replacement.
 fn evaluation_targets(set: &EvaluationSet, size: usize) -> BTreeMap<(u32, u32), [u32; 3]> {
     let mut found = BTreeMap::new();
-    for evaluation in set.batches(size) {
+    for (index, evaluation) in set.batches(size).enumerate() {
         let batch = &evaluation.batch;
         assert_eq!(evaluation.documents.len(), batch.targets.len());
         for (i, target) in batch.targets.iter().enumerate() {
             let place = target.position % batch.length as u32;
+            let sequence = index as u32 * size as u32 + target.position / batch.length as u32;
             let id = batch.ids[target.position as usize];
             let value = [target.label, evaluation.documents[i], id];
-            assert!(found.insert((evaluation.sequences[i], place), value).is_none());
+            assert!(found.insert((sequence, place), value).is_none());
         }
     }
     found
@@ -290,4 +292,18 @@ fn invariant_byte_level_round_trip() {
         assert_eq!(corpus.tokenizer.decode(&ids).unwrap(), text);
     }
     assert!(corpus.tokenizer.decode(&[512]).is_err());
+}
+
+#[test]
+fn invariant_the_source_hands_out_parts_and_fixed_evaluation_batches() {
+    let (config, corpus) = words(Packing::Documents, 8);
+    let source =
+        |seed| CorpusSource::new(corpus.clone(), &config, (6, 3), seed, Split::Validation).unwrap();
+    let (one, other) = (source(1), source(2));
+    assert_eq!(one.training_batch(4, 2), one.training().micro_batch(4, 2, 3));
+    assert_ne!(one.training_batch(4, 2), other.training_batch(4, 2));
+    assert_eq!(one.evaluation(), other.evaluation());
+    assert_eq!(one.evaluation()[0].batch.sequences, 2);
+    let uniform = (corpus.vocabulary().size as f64).ln();
+    assert!(one.unigram_loss_nats() < uniform, "words are not equally frequent");
 }

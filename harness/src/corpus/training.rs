@@ -19,7 +19,7 @@ use crate::error::{HarnessError, Result};
 /// (data seed, epoch), masked by the random stream of (data seed, s). A batch is therefore a
 /// pure function of (corpus, configuration, data seed, step): resuming needs no cursor, every
 /// model sees the same tokens and masks, and batches of another size cut the same stream.
-pub struct BatchSource {
+pub struct TrainingBatches {
     corpus: Arc<Corpus>,
     sequences: Sequences,
     masker: Masker,
@@ -29,7 +29,7 @@ pub struct BatchSource {
     permutations: Mutex<Vec<(u64, Arc<[u32]>)>>,
 }
 
-impl BatchSource {
+impl TrainingBatches {
     /// Batches of `sequences_per_batch` sequences B.
     ///
     /// # Errors

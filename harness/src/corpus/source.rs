@@ -1,0 +1,61 @@
+//! A corpus as the trainer sees it.
+
+use std::sync::Arc;
+
+use models::batch::Batch;
+
+use super::{Corpus, EvaluationSet, Split, TrainingBatches};
+use crate::config::data::DataConfig;
+use crate::error::Result;
+use crate::train::{BatchSource, EvaluationBatch};
+
+/// Training batches of a corpus and the fixed evaluation batches of one of its splits.
+pub struct CorpusSource {
+    training: TrainingBatches,
+    micro_batches: usize,
+    evaluation: Vec<EvaluationBatch>,
+    unigram_loss_nats: f64,
+}
+
+impl CorpusSource {
+    /// Steps of `sequences_per_batch` sequences in `micro_batches` parts, evaluation on `split`
+    /// in batches of the size of one part. `data_seed` orders and masks training sequences;
+    /// evaluation depends on the configuration only.
+    ///
+    /// # Errors
+    /// If the splits are shorter than one sequence or a batch would be empty.
+    pub fn new(
+        corpus: Arc<Corpus>,
+        config: &DataConfig,
+        (sequences_per_batch, micro_batches): (usize, usize),
+        data_seed: u64,
+        split: Split,
+    ) -> Result<Self> {
+        assert!(micro_batches > 0, "a step has at least one part");
+        let set = EvaluationSet::new(corpus.clone(), config, split)?;
+        let training = TrainingBatches::new(corpus, config, sequences_per_batch, data_seed)?;
+        let evaluation = set.batches((sequences_per_batch / micro_batches).max(1)).collect();
+        let unigram_loss_nats = set.unigram_loss_nats();
+        Ok(Self { training, micro_batches, evaluation, unigram_loss_nats })
+    }
+
+    /// Where the training sequences of each step come from.
+    pub fn training(&self) -> &TrainingBatches {
+        &self.training
+    }
+
+    /// Loss in nats of the training split's unigram distribution on the evaluation targets.
+    pub fn unigram_loss_nats(&self) -> f64 {
+        self.unigram_loss_nats
+    }
+}
+
+impl BatchSource for CorpusSource {
+    fn training_batch(&self, step: u64, micro: usize) -> Batch {
+        self.training.micro_batch(step, micro, self.micro_batches)
+    }
+
+    fn evaluation(&self) -> &[EvaluationBatch] {
+        &self.evaluation
+    }
+}
