@@ -20,15 +20,6 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// `f` of every block.
-    pub(super) fn map(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
-        Ok(Self {
-            root: self.root.as_ref().map(&f).transpose()?,
-            words: f(&self.words)?,
-            features: self.features.as_ref().map(&f).transpose()?,
-        })
-    }
-
     /// `f` of every block of `self` and `other`, which have the same blocks.
     pub(super) fn zip(
         &self,
