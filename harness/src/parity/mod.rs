@@ -8,6 +8,7 @@
 mod compare;
 mod file;
 mod mlm;
+mod pt2023;
 mod pt2026;
 mod training;
 
@@ -24,7 +25,7 @@ pub use training::{Trace, TraceSettings};
 use crate::error::{HarnessError, Result};
 
 /// Every family that can be checked; the first that recognises a file runs it.
-static FAMILIES: &[&dyn KnownFamily] = &[&pt2026::Pt2026];
+static FAMILIES: &[&dyn KnownFamily] = &[&pt2023::Pt2023, &pt2026::Pt2026];
 
 /// A model family that known-answer files can be about.
 pub trait KnownFamily: Sync {

@@ -105,6 +105,7 @@ pub enum LogitFactor {
 /// The Probabilistic Transformer of Wu & Tu (Findings of ACL 2023) with an MLM head.
 ///
 /// The defaults are the best published masked language model (PTB and BLLIP-XS).
+#[expect(clippy::struct_excessive_bools, reason = "switches of the model, free to combine")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pt2023Config {

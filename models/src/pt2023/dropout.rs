@@ -51,8 +51,8 @@ mod tests {
         // Five standard errors of a share of 0.15 in 40 000 draws.
         assert!((share - 0.15).abs() < 5.0 * (0.15f64 * 0.85 / 40_000.0).sqrt(), "{share}");
         assert!(dropped.iter().all(|&x| x == 0.0 || (x - 1.0 / 0.85).abs() < 1e-6));
-        assert!(drop(0.15, None, "head", 0).iter().all(|&x| x == 1.0));
-        assert!(drop(0.0, Some(key), "head", 0).iter().all(|&x| x == 1.0));
+        assert_eq!(drop(0.15, None, "head", 0), vec![1.0; 40_000]);
+        assert_eq!(drop(0.0, Some(key), "head", 0), vec![1.0; 40_000]);
     }
 
     #[test]

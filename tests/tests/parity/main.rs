@@ -1,3 +1,4 @@
 //! Agreement with independent implementations and known answers.
 mod bert_candle;
+mod pt2023;
 mod pt2026;
