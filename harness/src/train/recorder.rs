@@ -129,9 +129,8 @@ impl Table {
                 rows.push(line.trim_end().to_owned());
             }
         }
-        if old != kept {
-            atomic::write(path, kept.as_bytes())?;
-        }
+        // Always a new file: a worker that lost this run and wakes up writes into the old one.
+        atomic::write(path, kept.as_bytes())?;
         let file = OpenOptions::new().append(true).open(path).map_err(HarnessError::io(path))?;
         Ok((Self { path: path.to_owned(), file }, rows))
     }

@@ -1,0 +1,231 @@
+//! Properties of the ledger as a whole.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use models::parameters::{Layout, ParameterSpec};
+use models::parametrization::{Resolved, Rule, SiteScales};
+use serde_json::json;
+
+use super::*;
+use crate::train::{Divergence, Evaluation};
+
+fn key(index: usize) -> RunKey {
+    RunKey::new("pt", 64, &json!({ "seed": index }), "data").unwrap()
+}
+
+fn layout() -> Layout {
+    Layout::new(vec![
+        ParameterSpec::hidden("a", 4, 4, 0.1),
+        ParameterSpec::hidden("b", 4, 4, 0.1),
+        ParameterSpec::bias("c", 4),
+    ])
+}
+
+fn resolved() -> Resolved {
+    let rule = Rule {
+        init_std: 0.1,
+        init_std_factor: 1.0,
+        forward_multiplier: 1.0,
+        lr_multiplier: 0.5,
+        weight_decay_multiplier: 1.0,
+        eps_multiplier: 1.0,
+    };
+    Resolved {
+        parametrization: "mup-table8".to_owned(),
+        rules: vec![rule; 3],
+        sites: SiteScales::BASE,
+        gradient_clip_multiplier: 1.0,
+    }
+}
+
+fn outcome(divergence: Option<Divergence>) -> TrainOutcome {
+    let evaluation = Evaluation { loss_nats: 3.25, targets: 10, documents: Vec::new() };
+    TrainOutcome {
+        final_evaluation: divergence.is_none().then_some(evaluation),
+        parameters: vec![0.0; 36],
+        divergence,
+        steps: 7,
+        tokens: 700,
+        first_loss_nats: 5.0,
+        last_loss_nats: 3.0,
+        seconds: 1.5,
+    }
+}
+
+fn begin(ledger: &Ledger, key: &RunKey) -> Begin {
+    let (layout, resolved) = (layout(), resolved());
+    let describe = || RunDescription {
+        command: "crossscale train".to_owned(),
+        config: json!({ "seed": 1 }),
+        layout: &layout,
+        resolved: &resolved,
+        data_fingerprint: "data".to_owned(),
+        threads: 1,
+    };
+    ledger.begin(key, describe).unwrap()
+}
+
+fn claim(ledger: &Ledger, key: &RunKey) -> Claim {
+    match begin(ledger, key) {
+        Begin::Ours(claim) => *claim,
+        other => panic!("expected a claim, got {other:?}"),
+    }
+}
+
+/// A ledger whose claims go stale quickly.
+fn hasty(folder: &Path) -> Ledger {
+    let timing = ClaimTiming {
+        heartbeat: Duration::from_millis(20),
+        stale_after: Duration::from_millis(400),
+    };
+    Ledger::with_timing(folder, timing).unwrap()
+}
+
+#[test]
+fn invariant_states_follow_each_other_and_a_finished_run_is_never_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let key = key(1);
+    assert_eq!(ledger.find(&key).unwrap(), RunState::Absent);
+    let first = claim(&ledger, &key);
+    assert_eq!(ledger.find(&key).unwrap(), RunState::Running);
+    assert!(matches!(begin(&ledger, &key), Begin::Taken));
+    drop(first);
+    assert_eq!(ledger.find(&key).unwrap(), RunState::Interrupted);
+    let written = claim(&ledger, &key).finish(&outcome(None)).unwrap();
+    let RunState::Finished(found) = ledger.find(&key).unwrap() else { panic!("not finished") };
+    assert_eq!(*found, written);
+    assert_eq!(found.result.as_ref().unwrap().loss_nats, Some(3.25));
+    assert_eq!(found.parametrization.rules.len(), 2);
+    assert_eq!(found.parametrization.rules[0].tensors, 2);
+    assert!(matches!(begin(&ledger, &key), Begin::Done(_)));
+    let names: Vec<_> = std::fs::read_dir(ledger.folder(&key)).unwrap().collect();
+    assert_eq!(names.len(), 1, "only the manifest is left: {names:?}");
+    assert_eq!(ledger.manifests().unwrap().len(), 1);
+}
+
+#[test]
+fn invariant_a_diverged_run_is_recorded_and_not_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let divergence = Divergence::NotFinite { tensor: "head.dense.weight".to_owned(), step: 7 };
+    claim(&ledger, &key(1)).finish(&outcome(Some(divergence))).unwrap();
+    let RunState::Diverged(manifest) = ledger.find(&key(1)).unwrap() else { panic!("not kept") };
+    let result = manifest.result.unwrap();
+    assert_eq!(result.loss_nats, None);
+    assert_eq!(result.divergence.unwrap(), "head.dense.weight not finite at step 7");
+    assert!(matches!(begin(&ledger, &key(1)), Begin::Done(_)));
+}
+
+#[test]
+fn invariant_a_damaged_manifest_is_named_and_never_taken_as_finished() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    claim(&ledger, &key(1)).finish(&outcome(None)).unwrap();
+    let run = ledger.folder(&key(1));
+    let whole = std::fs::read(run.join(MANIFEST_FILE)).unwrap();
+    for length in [0, 1, whole.len() / 2, whole.len() - 3] {
+        std::fs::write(run.join(MANIFEST_FILE), &whole[..length]).unwrap();
+        let error = Manifest::read(&run).unwrap_err();
+        assert!(error.to_string().contains(MANIFEST_FILE), "{error}");
+        assert_eq!(error.exit_code(), 3);
+        assert_eq!(ledger.find(&key(1)).unwrap(), RunState::Interrupted);
+        assert!(ledger.manifests().unwrap()[0].1.is_err());
+    }
+    drop(claim(&ledger, &key(1)));
+    assert_eq!(ledger.find(&key(1)).unwrap(), RunState::Interrupted);
+}
+
+#[test]
+fn invariant_claims_of_the_dead_are_taken_over_at_once_and_of_the_silent_after_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = hasty(folder.path());
+    let (live, run) = (claim(&ledger, &key(1)), ledger.folder(&key(1)));
+    std::thread::sleep(Duration::from_millis(900));
+    assert!(matches!(begin(&ledger, &key(1)), Begin::Taken), "a beating heart keeps the claim");
+    drop(live);
+    let newest = || {
+        let entries = std::fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.to_string_lossy().contains("claim-")).max().unwrap()
+    };
+    let text = std::fs::read_to_string(newest()).unwrap();
+    assert!(text.contains(r#""released":true"#), "{text}");
+    let pid = format!(r#""pid":{}"#, std::process::id());
+    // Larger than any process id that Linux gives out.
+    let dead = text.replace("true", "false").replace(&pid, r#""pid":99999999"#);
+    std::fs::write(newest(), dead).unwrap();
+    if Path::new("/proc/self/ns/pid").exists() {
+        drop(claim(&ledger, &key(1)));
+    }
+    std::fs::write(newest(), "{\"pid\":1,").unwrap();
+    assert!(matches!(begin(&ledger, &key(1)), Begin::Taken), "half-written: its age decides");
+    std::thread::sleep(Duration::from_millis(500));
+    drop(claim(&ledger, &key(1)));
+}
+
+#[test]
+fn invariant_an_owner_that_lost_its_claim_cannot_finish() {
+    let folder = tempfile::tempdir().unwrap();
+    let timing =
+        ClaimTiming { heartbeat: Duration::from_mins(10), stale_after: Duration::from_millis(50) };
+    let ledger = Ledger::with_timing(folder.path(), timing).unwrap();
+    let frozen = claim(&ledger, &key(1));
+    std::thread::sleep(Duration::from_millis(100));
+    let other = claim(&ledger, &key(1));
+    assert!(frozen.finish(&outcome(None)).is_err());
+    assert!(!matches!(ledger.find(&key(1)).unwrap(), RunState::Finished(_)));
+    other.finish(&outcome(None)).unwrap();
+    assert!(matches!(ledger.find(&key(1)).unwrap(), RunState::Finished(_)));
+}
+
+#[test]
+fn invariant_four_workers_do_every_run_exactly_once() {
+    const RUNS: usize = 25;
+    let folder = tempfile::tempdir().unwrap();
+    let at_work: Vec<AtomicUsize> = (0..RUNS).map(|_| AtomicUsize::new(0)).collect();
+    let done: Vec<AtomicUsize> = (0..RUNS).map(|_| AtomicUsize::new(0)).collect();
+    let abandoned: Vec<AtomicUsize> = (0..RUNS).map(|_| AtomicUsize::new(0)).collect();
+    let worker = || {
+        let ledger = Ledger::open(folder.path()).unwrap();
+        let mut open = RUNS;
+        while open > 0 {
+            open = 0;
+            for run in 0..RUNS {
+                match begin(&ledger, &key(run)) {
+                    Begin::Done(_) => {}
+                    Begin::Taken => open += 1,
+                    Begin::Ours(claim) => {
+                        assert_eq!(at_work[run].fetch_add(1, Ordering::SeqCst), 0, "two at once");
+                        std::thread::sleep(Duration::from_micros(200));
+                        at_work[run].fetch_sub(1, Ordering::SeqCst);
+                        // Every third run is given up once, as if its worker had been stopped.
+                        if run % 3 == 0 && abandoned[run].fetch_add(1, Ordering::SeqCst) == 0 {
+                            drop(claim);
+                            open += 1;
+                        } else {
+                            done[run].fetch_add(1, Ordering::SeqCst);
+                            claim.finish(&outcome(None)).unwrap();
+                        }
+                    }
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(worker))));
+    assert!(done.iter().all(|count| count.load(Ordering::SeqCst) == 1), "{done:?}");
+    let ledger = Ledger::open(folder.path()).unwrap();
+    for (_, manifest) in ledger.manifests().unwrap() {
+        assert_eq!(manifest.unwrap().status, RunStatus::Finished);
+    }
+}
+
+#[test]
+fn invariant_manifests_hold_no_absolute_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    claim(&ledger, &key(1)).finish(&outcome(None)).unwrap();
+    let text = std::fs::read_to_string(ledger.folder(&key(1)).join(MANIFEST_FILE)).unwrap();
+    let folder = folder.path().to_string_lossy().into_owned();
+    assert!(!text.contains(&folder) && !text.contains(env!("CARGO_MANIFEST_DIR")), "{text}");
+}
