@@ -1,0 +1,141 @@
+//! Typed tables and their CSV and terminal forms.
+
+use crate::cell::{Cell, Column, ColumnKind};
+use crate::error::{ReportError, Result};
+use crate::{html, markdown};
+
+/// How a table or figure was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provenance {
+    /// Command that makes it again.
+    pub command: String,
+    /// Ids of the runs in it, in the order given.
+    pub run_ids: Vec<String>,
+}
+
+impl Provenance {
+    /// From a command line and run ids.
+    pub fn new<I: Into<String>>(
+        command: impl Into<String>,
+        run_ids: impl IntoIterator<Item = I>,
+    ) -> Self {
+        Self { command: command.into(), run_ids: run_ids.into_iter().map(Into::into).collect() }
+    }
+}
+
+/// A table with everything that must stand under it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// File stem of its CSV and anchor in the page, e.g. `comparison`.
+    pub name: String,
+    /// One line above the table (inline Markdown).
+    pub caption: String,
+    /// Columns, left to right.
+    pub columns: Vec<Column>,
+    /// The rule behind its verdicts or intervals, printed beneath (inline Markdown).
+    pub rule: Option<String>,
+    /// The command and the runs behind it, printed beneath.
+    pub provenance: Provenance,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// A table without rows.
+    pub fn new(name: &str, caption: &str, columns: Vec<Column>) -> Self {
+        Self {
+            name: name.to_owned(),
+            caption: caption.to_owned(),
+            columns,
+            rule: None,
+            provenance: Provenance::default(),
+            rows: vec![],
+        }
+    }
+
+    /// With the rule to print beneath.
+    #[must_use]
+    pub fn with_rule(mut self, rule: impl Into<String>) -> Self {
+        self.rule = Some(rule.into());
+        self
+    }
+
+    /// With the command and runs to print beneath.
+    #[must_use]
+    pub fn with_provenance(mut self, provenance: Provenance) -> Self {
+        self.provenance = provenance;
+        self
+    }
+
+    /// Appends a row.
+    ///
+    /// # Errors
+    /// A number of cells that is not the number of columns.
+    pub fn push(&mut self, cells: Vec<Cell>) -> Result<()> {
+        if cells.len() != self.columns.len() {
+            return Err(ReportError::Row {
+                table: self.name.clone(),
+                row: self.rows.len(),
+                expected: self.columns.len(),
+                found: cells.len(),
+            });
+        }
+        self.rows.push(cells);
+        Ok(())
+    }
+
+    /// The rows pushed so far.
+    pub fn rows(&self) -> &[Vec<Cell>] {
+        &self.rows
+    }
+
+    /// CSV with a header line, full precision and `\n` line ends.
+    pub fn to_csv(&self) -> Result<String> {
+        let problem = |source| ReportError::Csv { table: self.name.clone(), source };
+        let mut writer = csv::Writer::from_writer(vec![]);
+        let header = self.columns.iter().flat_map(|column| match column.kind {
+            ColumnKind::Estimate => ["mean", "ci_low", "ci_high", "n"]
+                .iter()
+                .map(|part| format!("{}_{part}", column.name))
+                .collect(),
+            ColumnKind::Text | ColumnKind::Number => vec![column.name.clone()],
+        });
+        writer.write_record(header).map_err(problem)?;
+        for row in &self.rows {
+            let fields = row.iter().zip(&self.columns);
+            let fields = fields.flat_map(|(cell, column)| cell.csv_fields(column.kind));
+            writer.write_record(fields).map_err(problem)?;
+        }
+        let bytes = writer.into_inner().map_err(|error| problem(error.into_error().into()))?;
+        Ok(String::from_utf8(bytes).expect("CSV of strings is UTF-8"))
+    }
+
+    /// Aligned pipe table; pipes, line breaks and Markdown's own characters are escaped.
+    pub fn to_markdown(&self) -> String {
+        markdown::table(self)
+    }
+
+    /// A `<table>` element (no caption), everything escaped.
+    pub fn to_html(&self) -> String {
+        html::table(self)
+    }
+
+    /// Plain columns for a terminal.
+    pub fn to_text(&self) -> String {
+        use comfy_table::{CellAlignment, ContentArrangement, Table as Terminal, presets};
+        let mut terminal = Terminal::new();
+        terminal.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        terminal.set_header(self.columns.iter().map(Column::heading));
+        for row in &self.rows {
+            terminal.add_row(row.iter().map(Cell::display));
+        }
+        for (index, column) in self.columns.iter().enumerate() {
+            if column.kind != ColumnKind::Text
+                && let Some(column) = terminal.column_mut(index)
+            {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        let lines = terminal.lines().map(|line| line.trim_end().to_owned());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
