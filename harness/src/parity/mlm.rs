@@ -198,11 +198,23 @@ pub fn parameters<A: Architecture + ?Sized>(
     dtype: DType,
     file_name: impl Fn(&str) -> String,
 ) -> Result<Vec<Tensor>> {
+    parameters_beside(file, model, dtype, file_name, &[])
+}
+
+/// Like [`parameters`], for a file that also has parameters called `unused`, which are not read.
+pub fn parameters_beside<A: Architecture + ?Sized>(
+    file: &KnownAnswer,
+    model: &A,
+    dtype: DType,
+    file_name: impl Fn(&str) -> String,
+    unused: &[&str],
+) -> Result<Vec<Tensor>> {
     let specs = model.layout().specs();
     let names: Vec<_> =
         specs.iter().map(|spec| format!("param.{}", file_name(spec.name()))).collect();
-    for name in file.tensors().keys().filter(|name| name.starts_with("param.")) {
-        if !names.contains(name) {
+    for name in file.tensors().keys() {
+        let Some(bare) = name.strip_prefix("param.") else { continue };
+        if !names.contains(name) && !unused.contains(&bare) {
             let hint = format!("its parameters are {}", names.join(", "));
             return Err(file.error(&format!("the model has no '{name}'"), &hint));
         }

@@ -5,6 +5,7 @@
 //! each, and the remaining tensors are inputs or outputs. Floats are f64, ids and masks i64.
 //! Each family says which files are its own and how to run one; the rest is shared.
 
+mod bert;
 mod compare;
 mod file;
 mod mlm;
@@ -25,7 +26,7 @@ pub use training::{Trace, TraceSettings};
 use crate::error::{HarnessError, Result};
 
 /// Every family that can be checked; the first that recognises a file runs it.
-static FAMILIES: &[&dyn KnownFamily] = &[&pt2023::Pt2023, &pt2026::Pt2026];
+static FAMILIES: &[&dyn KnownFamily] = &[&bert::Bert, &pt2023::Pt2023, &pt2026::Pt2026];
 
 /// A model family that known-answer files can be about.
 pub trait KnownFamily: Sync {

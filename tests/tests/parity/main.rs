@@ -1,4 +1,5 @@
 //! Agreement with independent implementations and known answers.
+mod bert;
 mod bert_candle;
 mod pt2023;
 mod pt2026;
