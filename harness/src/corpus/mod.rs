@@ -8,6 +8,7 @@ pub mod documents;
 pub mod embedded;
 pub mod evaluation;
 pub mod masking;
+pub mod readers;
 pub mod sequences;
 pub mod source;
 pub mod tokenizer;
@@ -64,12 +65,7 @@ impl Corpus {
         config.validate()?;
         let splits = match config.source {
             Source::Embedded => embedded::documents(),
-            Source::Paths => {
-                return Err(HarnessError::Unavailable {
-                    what: "text from files".into(),
-                    hint: "use data.source = \"embedded\"".into(),
-                });
-            }
+            Source::Paths => readers::read(&config.paths)?,
         };
         Self::from_documents(&splits, config, cache)
     }

@@ -1,0 +1,227 @@
+//! Reading and refusing files.
+
+use std::fs;
+use std::io::Write;
+
+use flate2::Compression as GzipLevel;
+use flate2::write::GzEncoder;
+use proptest::prelude::*;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+use super::*;
+use crate::config::data::TextDocument;
+
+fn config(train: &[PathBuf]) -> PathsConfig {
+    PathsConfig { train: train.to_vec(), ..PathsConfig::default() }
+}
+
+/// Writes `bytes` to `name` in a fresh folder and reads the file as training text.
+fn read_bytes(name: &str, bytes: &[u8], change: impl Fn(&mut PathsConfig)) -> Result<Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    let mut config = config(&[path]);
+    (config.validation_share, config.test_share) = (0.0, 0.0);
+    change(&mut config);
+    let splits = super::read(&config)?;
+    assert!(splits.validation.is_empty() && splits.test.is_empty());
+    Ok(splits.train.into_iter().map(|document| document.text).collect())
+}
+
+fn message(name: &str, bytes: &[u8]) -> String {
+    read_bytes(name, bytes, |_| ()).unwrap_err().to_string()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), GzipLevel::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstandard(bytes: &[u8]) -> Vec<u8> {
+    compress_to_vec(bytes, CompressionLevel::Fastest)
+}
+
+#[test]
+fn invariant_text_files_divide_as_configured() {
+    let text = "\u{feff}one\ntwo\r\n\n \n three \n\nfour";
+    let read = |unit| read_bytes("a.txt", text.as_bytes(), |c| c.text_document = unit).unwrap();
+    assert_eq!(read(TextDocument::File), [&text[3..]]);
+    assert_eq!(read(TextDocument::Line), ["one", "two", " three ", "four"]);
+    assert_eq!(read(TextDocument::Paragraph), ["one\ntwo", " three ", "four"]);
+}
+
+#[test]
+fn invariant_compressed_files_hold_the_same_documents() {
+    let lines =
+        "{\"text\": \"a\\nb\"}\n\n{\"id\": 3, \"text\": \"é\"}\n{\"text\": \" \"}\n".repeat(999);
+    let plain = read_bytes("a.jsonl", lines.as_bytes(), |_| ()).unwrap();
+    assert_eq!((plain.len(), plain[0].as_str(), plain[1].as_str()), (1998, "a\nb", "é"));
+    // Both formats allow several members in one file.
+    let (front, back) = lines.as_bytes().split_at(5_000);
+    let gzipped = [gzip(front), gzip(back)].concat();
+    assert_eq!(read_bytes("a.jsonl.gz", &gzipped, |_| ()).unwrap(), plain);
+    let framed = [zstandard(front), zstandard(back)].concat();
+    assert_eq!(read_bytes("a.JSONL.zst", &framed, |_| ()).unwrap(), plain);
+}
+
+#[test]
+fn invariant_folders_are_read_in_order_of_names() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("b.txt", "2"), ("a.txt", "1"), ("c.jsonl", "{\"text\": \"3\"}")] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    fs::write(folder.path().join("README.md"), "ignored").unwrap();
+    let mut config = config(&[folder.path().to_owned()]);
+    (config.validation_share, config.test_share) = (0.0, 0.0);
+    let texts: Vec<String> =
+        super::read(&config).unwrap().train.into_iter().map(|document| document.text).collect();
+    assert_eq!(texts, ["1", "2", "3"]);
+    config.validation = vec![folder.path().join("a.txt")];
+    let text = super::read(&config).unwrap_err().to_string();
+    assert!(text.contains("is in data.paths.train and in data.paths.validation"), "{text}");
+}
+
+#[test]
+fn invariant_errors_name_file_line_and_remedy() {
+    let cases: [(&str, &[u8], &[&str]); 13] = [
+        ("a.txt", b"one\ntwo \xff", &["a.txt", "line 2", "byte 8", "iconv"]),
+        ("a.txt", b"\xef\xbb\xbf\xff", &["line 1", "byte 3"]),
+        ("a.jsonl", b"\xef\xbb\xbf{\"text\": 1}", &["line 1", "not a string"]),
+        ("a.jsonl", b"{\"text\": \"a\"}\n\n{\"text\": \"\xff\"}", &["line 3", "byte 25", "iconv"]),
+        (
+            "a.jsonl",
+            b"{\"text\": \"a\"}\n{\"content\": 1}",
+            &["line 2", "\"text\"", "[\"content\"]"],
+        ),
+        ("a.jsonl", b"{\"text\": 1}", &["line 1", "not a string", "text_field"]),
+        ("a.jsonl", b"[1]", &["line 1", "not a JSON object"]),
+        ("a.jsonl", b"text", &["line 1", "not valid JSON"]),
+        ("a.txt", b" \n", &["hold no text"]),
+        ("a.csv", b"a", &["which format", ".jsonl"]),
+        ("a.txt.gz", b"plain", &["cannot be read", "gzip -t"]),
+        ("a.txt.zst", b"plain", &["cannot be read", "zstd -t"]),
+        ("a.jsonl.zst", b"\x28\xb5\x2f\xfd", &["cannot be read", "zstd -t"]),
+    ];
+    for (name, bytes, expected) in cases {
+        let text = message(name, bytes);
+        assert!(text.contains("\nhint: "), "{text}");
+        for part in expected {
+            assert!(text.contains(part), "{text} lacks {part}");
+        }
+    }
+    let missing = super::read(&config(&["no/such.txt".into()])).unwrap_err();
+    assert_eq!(missing.exit_code(), 3);
+    assert!(missing.to_string().contains("no/such.txt"));
+}
+
+#[test]
+fn invariant_too_much_text_is_refused() {
+    let limit = |c: &mut PathsConfig| c.bytes_max = 1_000;
+    let bomb = vec![b'a'; 1 << 20];
+    let archives =
+        [("a.txt", bomb.clone()), ("a.txt.gz", gzip(&bomb)), ("a.txt.zst", zstandard(&bomb))];
+    for (name, bytes) in archives {
+        let text = read_bytes(name, &bytes, limit).unwrap_err().to_string();
+        assert!(text.contains("1000 bytes") && text.contains("bytes_max"), "{text}");
+    }
+    assert_eq!(read_bytes("a.txt", &bomb[..1_000], limit).unwrap()[0].len(), 1_000);
+}
+
+#[test]
+fn invariant_cut_off_archives_are_refused() {
+    let lines = "{\"text\": \"some words that compress\"}\n".repeat(2_000);
+    for (name, whole) in
+        [("a.jsonl.gz", gzip(lines.as_bytes())), ("a.jsonl.zst", zstandard(lines.as_bytes()))]
+    {
+        for share in [1, 3, 7] {
+            let cut = &whole[..whole.len() * share / 8];
+            assert!(message(name, cut).contains("cannot be read"), "{name} cut to {share}/8");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn invariant_no_bytes_make_the_readers_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+        place in 0usize..1_000,
+        value in any::<u8>(),
+    ) {
+        let valid = "{\"text\": \"some words\", \"n\": [1, {}]}\n".repeat(20).into_bytes();
+        for (name, mut archive) in [
+            ("a.jsonl", valid.clone()),
+            ("a.jsonl.gz", gzip(&valid)),
+            ("a.jsonl.zst", zstandard(&valid)),
+        ] {
+            let _ = read_bytes(name, &bytes, |c| c.bytes_max = 1 << 20);
+            let place = place % archive.len();
+            archive[place] = value;
+            let _ = read_bytes(name, &archive, |c| c.bytes_max = 1 << 20);
+        }
+        let _ = read_bytes("a.txt", &bytes, |_| ());
+    }
+}
+
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn invariant_parquet_without_the_feature_says_how_to_get_it() {
+    let text = message("a.parquet", b"PAR1");
+    assert!(text.contains("--features parquet"), "{text}");
+}
+
+#[cfg(feature = "parquet")]
+mod with_parquet {
+    use std::sync::Arc;
+
+    use ::parquet::data_type::{ByteArray, ByteArrayType, Int32Type};
+    use ::parquet::file::properties::WriterProperties;
+    use ::parquet::file::writer::SerializedFileWriter;
+    use ::parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    fn file(texts: &[&str]) -> Vec<u8> {
+        let schema = "message m { required int32 id; required binary content (UTF8); }";
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let properties = Arc::new(WriterProperties::builder().build());
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut ids = group.next_column().unwrap().unwrap();
+        let values: Vec<i32> = (0..texts.len() as i32).collect();
+        ids.typed::<Int32Type>().write_batch(&values, None, None).unwrap();
+        ids.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let values: Vec<ByteArray> = texts.iter().map(|text| ByteArray::from(*text)).collect();
+        column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.into_inner().unwrap()
+    }
+
+    #[test]
+    fn invariant_parquet_rows_are_documents() {
+        let bytes = file(&["one", "two é", " "]);
+        let read = |field: &str| {
+            read_bytes("a.parquet", &bytes, |config| config.text_field = field.into())
+        };
+        assert_eq!(read("content").unwrap(), ["one", "two é"]);
+        let text = read("text").unwrap_err().to_string();
+        assert!(text.contains("[\"id\", \"content\"]"), "{text}");
+        assert!(read("id").unwrap_err().to_string().contains("row 0"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn invariant_damaged_parquet_is_an_error(place in 0usize..10_000, value in any::<u8>()) {
+            let mut bytes = file(&["one", "two"]);
+            let place = place % bytes.len();
+            bytes[place] = value;
+            let _ = read_bytes("a.parquet", &bytes, |config| config.text_field = "content".into());
+        }
+    }
+}
