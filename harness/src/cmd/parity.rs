@@ -93,3 +93,55 @@ fn difference(tensor: &TensorReport) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shipped(name: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../golden/known_answers").join(name)
+    }
+
+    fn run_on(files: Vec<PathBuf>, json: bool) -> Result<()> {
+        run(&Args { files, json })
+    }
+
+    #[test]
+    fn cli_parity_fails_with_the_code_of_the_reason() {
+        let good = shipped("pt2026/exact_rope.safetensors");
+        run_on(vec![good.clone()], false).unwrap();
+        run_on(vec![good.clone()], true).unwrap();
+        let missing = run_on(vec![shipped("absent.safetensors"), good.clone()], false);
+        assert_eq!(missing.unwrap_err().exit_code(), 3);
+
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("text.safetensors");
+        std::fs::write(&text, "not a known answer").unwrap();
+        assert_eq!(run_on(vec![good.clone(), text], false).unwrap_err().exit_code(), 2);
+
+        let mut bytes = std::fs::read(good).unwrap();
+        // The file ends with z (.., 16) in f64, and its last two rows are padding: an exponent
+        // bit of the last entry before them.
+        let position = bytes.len() - 2 * 16 * 8 - 2;
+        bytes[position] ^= 0x10;
+        let changed = folder.path().join("changed.safetensors");
+        std::fs::write(&changed, bytes).unwrap();
+        assert_eq!(run_on(vec![changed], false).unwrap_err().exit_code(), 10);
+    }
+
+    #[test]
+    fn golden_a_difference_names_tensor_index_and_both_values() {
+        let tensor = TensorReport {
+            name: "grad.unary".to_owned(),
+            shape: vec![29, 16],
+            precision: Precision::F64,
+            relative_error: 0.5,
+            tolerance: 1e-9,
+            agrees: false,
+            worst: Some(parity::Worst { index: vec![3, 4], computed: 1.5, expected: 1.0 }),
+        };
+        let expected = "grad.unary [29, 16]: relative error 5.000e-1 > 1e-9; \
+                        worst at [3, 4]: computed 1.5e0, expected 1e0";
+        assert_eq!(difference(&tensor), expected);
+    }
+}

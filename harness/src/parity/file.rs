@@ -81,6 +81,11 @@ impl KnownAnswer {
         HarnessError::config(format!("{}: {problem}", self.origin), hint)
     }
 
+    /// The metadata map.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
     /// Whether the metadata map has `key`.
     pub fn has_key(&self, key: &str) -> bool {
         self.metadata.contains_key(key)

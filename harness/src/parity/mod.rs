@@ -110,9 +110,9 @@ impl FileReport {
     /// Largest relative error in `precision`, 0 if nothing was compared in it.
     pub fn worst_error(&self, precision: Precision) -> f64 {
         let errors = self.tensors.iter().filter(|t| t.precision == precision);
-        errors
-            .map(|t| t.relative_error)
-            .fold(0.0, |worst, error| if error.is_nan() { f64::NAN } else { worst.max(error) })
+        errors.map(|t| t.relative_error).fold(0.0, |worst, error| {
+            if error.is_nan() || worst.is_nan() { f64::NAN } else { worst.max(error) }
+        })
     }
 }
 
