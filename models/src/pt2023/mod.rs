@@ -43,6 +43,8 @@ mod model;
 mod normaliser;
 mod schedule;
 mod ternary;
+#[cfg(test)]
+mod tests;
 
 pub use config::{
     GlobalConfig, GlobalDesign, GlobalForm, LogitFactor, Pt2023Config, TernaryForm, UpdateOrder,

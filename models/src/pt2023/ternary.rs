@@ -66,8 +66,8 @@ pub(super) struct Ternary {
 /// Rank vectors of every word as dependent (`u = U^T q`) and as head (`v = V^T q`), each
 /// `(K B h, n, R)`.
 pub(super) struct Projections {
-    dependent: Tensor,
-    head: Tensor,
+    pub(super) dependent: Tensor,
+    pub(super) head: Tensor,
 }
 
 impl Ternary {

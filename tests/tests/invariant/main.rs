@@ -1,3 +1,4 @@
 //! Properties that hold for every model and shape.
 
 mod baselines;
+mod pt2023;
