@@ -234,11 +234,11 @@ impl Oracle<'_> {
         let (config, roots, n) = (self.config(), self.roots(), self.words.len());
         let mut sum = 0.0;
         for (c, p) in p.iter().enumerate() {
-            for j in 0..n {
-                for b in 0..config.width {
-                    sum += p[i][roots + j] * q[j][b] * self.score(i, j, a, b, c);
+            for (j, heard) in q.iter().enumerate() {
+                for (b, belief) in heard.iter().enumerate() {
+                    sum += p[i][roots + j] * belief * self.score(i, j, a, b, c);
                     if !config.head_message_only {
-                        sum += p[j][roots + i] * q[j][b] * self.score(j, i, b, a, c);
+                        sum += p[j][roots + i] * belief * self.score(j, i, b, a, c);
                     }
                 }
             }
