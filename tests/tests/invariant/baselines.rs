@@ -12,7 +12,7 @@ use models::parametrization::{Parametrization, SiteScales};
 use models::random::{Purpose, Stream};
 use models::reference::ReferenceEngine;
 
-const VOCAB: usize = 7;
+const VOCAB: usize = 5;
 
 /// `sequences` random sequences; the last `padding` tokens of the first one are padding.
 fn batch(stream: &mut Stream, (sequences, length): (usize, usize), padding: usize) -> Batch {
@@ -51,7 +51,7 @@ fn check_gradients<F: FamilyConfig>(config: &F, key_bias_matters: bool, seed: u6
     let model = config.model(config, &SiteScales::BASE).unwrap();
     let mut stream = Stream::new(seed, Purpose::Test, 0);
     let parameters = random_parameters(&model, &mut stream);
-    let batch = batch(&mut stream, (2, 4), 1);
+    let batch = batch(&mut stream, (2, 3), 1);
     let batch = TensorBatch::new(&batch, DType::F64, &Device::Cpu).unwrap();
     let run = |parameters: &[Tensor]| Ok(objective(&model, parameters, &batch));
     let exact = autograd_gradients(&parameters, run).unwrap();
@@ -84,7 +84,7 @@ fn bert(stream: &mut Stream) -> BertConfig {
         layers: 1 + stream.below(2) as usize,
         heads: Some(heads),
         feed_forward_width: Some(3 + stream.below(4) as usize),
-        max_length: 9,
+        max_length: 8,
         tied: stream.below(2) == 0,
         ..BertConfig::default()
     }
@@ -92,7 +92,7 @@ fn bert(stream: &mut Stream) -> BertConfig {
 
 #[test]
 fn invariant_bert_gradients_match_finite_differences() {
-    for seed in 0..3 {
+    for seed in 0..2 {
         let config = bert(&mut Stream::new(seed, Purpose::Test, 1));
         check_gradients(&config, false, seed);
     }
@@ -113,7 +113,7 @@ fn preln(stream: &mut Stream) -> PreLnConfig {
 
 #[test]
 fn invariant_preln_gradients_match_finite_differences() {
-    let options = [(Activation::Gelu, false), (Activation::Swiglu, true), (Activation::Gelu, true)];
+    let options = [(Activation::Gelu, false), (Activation::Swiglu, true)];
     for (seed, (activation, biases)) in (0..).zip(options) {
         let config = preln(&mut Stream::new(seed, Purpose::Test, 2));
         check_gradients(&PreLnConfig { activation, biases, ..config }, true, seed);
@@ -128,7 +128,7 @@ fn ut(stream: &mut Stream, halting: bool) -> UtConfig {
         steps: 2 + stream.below(2) as usize,
         heads: Some(heads),
         feed_forward_width: Some(3 + stream.below(4) as usize),
-        max_length: 9,
+        max_length: 8,
         tied: stream.below(2) == 0,
         halting,
         ponder_cost: 0.1,
@@ -138,7 +138,7 @@ fn ut(stream: &mut Stream, halting: bool) -> UtConfig {
 
 #[test]
 fn invariant_universal_transformer_gradients_match_finite_differences() {
-    for (seed, halting) in (0..).zip([false, true, true, true]) {
+    for (seed, halting) in (0..).zip([false, true, true]) {
         let config = ut(&mut Stream::new(seed, Purpose::Test, 3), halting);
         check_gradients(&config, false, seed);
     }
@@ -183,6 +183,95 @@ fn invariant_padding_changes_no_loss_and_no_gradient() {
         check_padding(&ut(&mut stream, false), seed);
         check_padding(&ut(&mut stream, true), seed);
     }
+}
+
+/// Logits at every position, in f64.
+fn logits<A: Architecture>(model: &A, weights: &Weights, batch: &Batch) -> Vec<Vec<f64>> {
+    let tensors = TensorBatch::new(batch, DType::F64, &Device::Cpu).unwrap();
+    let hidden = model.encode(weights, &tensors, &mut NoProbe).unwrap().hidden;
+    let rows = hidden.reshape((batch.ids.len(), hidden.dim(2).unwrap())).unwrap();
+    model.head(weights, &rows, &mut NoProbe).unwrap().to_vec2().unwrap()
+}
+
+fn largest_gap(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let pairs = a.iter().flatten().zip(b.iter().flatten());
+    pairs.fold(0.0, |gap, (a, b)| gap.max((a - b).abs()))
+}
+
+#[test]
+fn invariant_preln_sees_relative_positions_only() {
+    for seed in 0..3 {
+        let mut stream = Stream::new(seed, Purpose::Test, 10);
+        let config = preln(&mut stream);
+        let model = config.model(&config, &SiteScales::BASE).unwrap();
+        let parameters = random_parameters(&model, &mut stream);
+        let weights = Weights::new(model.layout(), &parameters, None);
+        let plain = batch(&mut stream, (1, 5), 0);
+        let words = logits(&model, &weights, &plain);
+        let mut moved = batch(&mut stream, (1, 8), 0);
+        moved.ids[3..].copy_from_slice(&plain.ids);
+        moved.attention = Some((0..8).map(|at| at >= 3).collect());
+        let gap = largest_gap(&words, &logits(&model, &weights, &moved)[3..]);
+        assert!(gap < 1e-12, "moving the words by three changes logits by {gap:e}");
+        let mut turned = plain.clone();
+        turned.ids = vec![0, 1, 2, 3, 4];
+        let forward = logits(&model, &weights, &turned);
+        turned.ids.reverse();
+        let mut backward = logits(&model, &weights, &turned);
+        backward.reverse();
+        assert!(largest_gap(&forward, &backward) > 1e-3, "the order of words must matter");
+    }
+}
+
+#[test]
+fn invariant_a_tied_decoder_is_an_untied_one_that_holds_the_table() {
+    let mut stream = Stream::new(2, Purpose::Test, 11);
+    let base = BertConfig { tied: true, ..bert(&mut stream) };
+    let untied_base = BertConfig { tied: false, ..base.clone() };
+    let batch = batch(&mut stream, (2, 5), 1);
+    for name in ["standard", "mup"] {
+        let table = Parametrization::built_in(name).unwrap();
+        let wide = 4 * base.width;
+        let tied = parametrise(&base.at_width(wide), &base, &table).unwrap();
+        let untied = parametrise(&untied_base.at_width(wide), &untied_base, &table).unwrap();
+        let parameters = random_parameters(&tied.model, &mut stream);
+        let copies = untied.model.layout().specs().iter().map(|spec| {
+            let name = spec.name().replace("head.decoder.weight", "embedding.token");
+            parameters[tied.model.layout().position(&name).unwrap()].clone()
+        });
+        let copies: Vec<Tensor> = copies.collect();
+        let resolved = Some(&tied.resolved);
+        let weights = Weights::new(tied.model.layout(), &parameters, resolved);
+        let tied_logits = logits(&tied.model, &weights, &batch);
+        let weights = Weights::new(untied.model.layout(), &copies, Some(&untied.resolved));
+        let gap = largest_gap(&tied_logits, &logits(&untied.model, &weights, &batch));
+        assert!(gap < 1e-12, "{name}: logits differ by {gap:e}");
+    }
+}
+
+#[test]
+fn invariant_tokens_that_never_halt_take_every_step() {
+    let mut stream = Stream::new(4, Purpose::Test, 12);
+    let config = ut(&mut stream, true);
+    let model = config.model(&config, &SiteScales::BASE).unwrap();
+    let mut parameters = random_parameters(&model, &mut stream);
+    let bias = model.layout().position("halting.bias").unwrap();
+    parameters[bias] = Tensor::new(&[-1e4f64], &Device::Cpu).unwrap();
+    let batch = batch(&mut stream, (2, 5), 1);
+    let weights = Weights::new(model.layout(), &parameters, None);
+    let halting = logits(&model, &weights, &batch);
+
+    let plain_config = UtConfig { halting: false, ..config };
+    let plain = plain_config.model(&plain_config, &SiteScales::BASE).unwrap();
+    let kept = model.layout().specs().iter().zip(&parameters);
+    let kept: Vec<Tensor> = kept
+        .filter(|(spec, _)| !spec.name().starts_with("halting."))
+        .map(|(_, tensor)| tensor.clone())
+        .collect();
+    let weights = Weights::new(plain.layout(), &kept, None);
+    let gap = largest_gap(&halting, &logits(&plain, &weights, &batch));
+    assert!(gap < 1e-14, "logits differ by {gap:e}");
 }
 
 #[test]
