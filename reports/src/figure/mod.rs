@@ -5,7 +5,26 @@
 //! their colours from viridis; model families have a colour, a marker and a dash pattern each, so
 //! that they survive greyscale printing. The plotting crate is used in this module only.
 
+mod axis;
+mod canvas;
+mod coordinate;
 mod data;
+mod page;
+mod perturbation;
+mod size;
+mod style;
+#[cfg(test)]
+mod tests;
+mod training;
+mod transfer;
+
+pub use coordinate::coordinate_check;
+pub use perturbation::perturbation_scatter;
+pub use size::{
+    loss_vs_flops, loss_vs_non_embedding_parameters, loss_vs_parameters, loss_vs_wall_time,
+};
+pub use training::training_curves;
+pub use transfer::learning_rate_transfer;
 
 pub use data::{
     CoordinateFigure, CoordinateLine, CoordinatePanel, LossPoint, LossSeries, PerturbationFigure,
@@ -13,7 +32,13 @@ pub use data::{
     TransferFigure, TransferPanel,
 };
 
-use crate::Table;
+use axis::{Axis, Scale};
+use page::{Entry, Mark, Panel, Width};
+
+use crate::{ReportError, Result, Table};
+
+/// What bars mean, for captions.
+const INTERVALS: &str = "bars are 95 % intervals of the mean";
 
 /// A finished figure.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,4 +69,93 @@ impl Figure {
         };
         inline(&self.svg, "wide") + "\n" + &inline(&self.svg_narrow, "narrow")
     }
+}
+
+/// What a figure has besides its drawing.
+struct Parts<'a> {
+    name: &'a str,
+    title: &'a str,
+    caption: String,
+}
+
+impl Parts<'_> {
+    fn figure(self, panels: &[Panel], legend: &[Entry], columns: usize, data: Table) -> Figure {
+        let draw = |width| page::render(self.title, panels, legend, columns, width);
+        Figure {
+            name: self.name.to_owned(),
+            title: self.title.to_owned(),
+            svg: draw(Width::Wide),
+            svg_narrow: draw(Width::Narrow),
+            caption: self.caption,
+            data,
+        }
+    }
+}
+
+/// The unigram line of a loss axis.
+struct Reference {
+    loss_nats: Option<f64>,
+    /// False if drawing it would squeeze the data into a small part of the axis.
+    shown: bool,
+}
+
+impl Reference {
+    /// Largest multiple of the data's own range that the axis may grow to for the line.
+    const LARGEST_GROWTH: f64 = 6.0;
+
+    fn new(loss_nats: Option<f64>, losses: &[f64]) -> Self {
+        let loss_nats = loss_nats.filter(|&loss| ordinary(loss));
+        let low = losses.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = losses.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let room = Self::LARGEST_GROWTH * (high - low).max(0.1);
+        let shown = loss_nats.is_some_and(|loss| loss.max(high) - low.min(loss) <= room);
+        Self { loss_nats, shown }
+    }
+
+    fn axis(&self, losses: &[f64]) -> Axis {
+        let mut positions = losses.to_vec();
+        positions.extend(self.loss_nats.filter(|_| self.shown));
+        Axis::around(&positions, 0.05, Scale::Linear, "held-out loss (nats)")
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        let y = self.loss_nats.filter(|_| self.shown)?;
+        Some(Mark::Level { y, colour: style::REFERENCE })
+    }
+
+    fn caption(&self) -> &'static str {
+        match (self.loss_nats, self.shown) {
+            (None, _) => "",
+            (Some(_), true) => {
+                " The dashed line is the loss of predicting masked tokens by their frequency alone."
+            }
+            (Some(_), false) => {
+                " The loss of predicting masked tokens by their frequency alone lies above the frame."
+            }
+        }
+    }
+}
+
+/// Whether a number can be drawn.
+fn ordinary(value: f64) -> bool {
+    value.is_finite()
+}
+
+/// Data text inside a caption, which is inline Markdown, without its final full stop.
+fn escape_caption(text: &str) -> String {
+    crate::inline::escape_markdown(text.trim_end_matches('.'))
+}
+
+fn require_points(figure: &str, points: usize) -> Result<()> {
+    if points > 0 {
+        return Ok(());
+    }
+    let problem = "there is no finite value to draw".to_owned();
+    Err(ReportError::Figure { figure: figure.to_owned(), problem })
+}
+
+/// `text` with its first letter in upper case.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
