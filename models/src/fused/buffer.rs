@@ -33,13 +33,31 @@ impl Buffer {
     }
 }
 
+/// A shared or exclusive slice of floats.
+pub trait Part: Default {
+    /// The first `at` entries and the rest.
+    fn split(self, at: usize) -> (Self, Self);
+}
+
+impl Part for &[f32] {
+    fn split(self, at: usize) -> (Self, Self) {
+        self.split_at(at)
+    }
+}
+
+impl Part for &mut [f32] {
+    fn split(self, at: usize) -> (Self, Self) {
+        self.split_at_mut(at)
+    }
+}
+
 /// Cuts a slice into consecutive parts that start on cache lines if the slice does.
 #[derive(Debug)]
-pub struct Cut<'a>(&'a mut [f32]);
+pub struct Cut<P>(P);
 
-impl<'a> Cut<'a> {
+impl<P: Part> Cut<P> {
     /// Starts at the front of `data`.
-    pub fn new(data: &'a mut [f32]) -> Self {
+    pub fn new(data: P) -> Self {
         Self(data)
     }
 
@@ -52,10 +70,15 @@ impl<'a> Cut<'a> {
     ///
     /// # Panics
     /// If fewer are left.
-    pub fn take(&mut self, length: usize) -> &'a mut [f32] {
-        let (part, rest) = std::mem::take(&mut self.0).split_at_mut(Self::footprint(length));
+    pub fn take(&mut self, length: usize) -> P {
+        let (part, rest) = std::mem::take(&mut self.0).split(Self::footprint(length));
         self.0 = rest;
-        &mut part[..length]
+        part.split(length).0
+    }
+
+    /// Everything that is left.
+    pub fn rest(self) -> P {
+        self.0
     }
 }
 
@@ -71,7 +94,7 @@ mod tests {
             assert_eq!(buffer.as_slice().len(), length);
             assert_eq!(buffer.as_slice().as_ptr().align_offset(64), 0);
         }
-        buffer.reserve(Cut::footprint(3) + Cut::footprint(17));
+        buffer.reserve(Cut::<&[f32]>::footprint(3) + Cut::<&[f32]>::footprint(17));
         let mut cut = Cut::new(buffer.as_mut_slice());
         let (first, second) = (cut.take(3), cut.take(17));
         first.fill(1.0);

@@ -100,27 +100,21 @@ multiversion! {
 }
 
 #[inline(always)]
-fn apply_derivative_body<const FMA: bool>(
-    gradient: &[f32],
-    derivative: &[f32],
-    width: usize,
-    result: &mut [f32],
-) {
+fn apply_derivative_body<const FMA: bool>(gradient: &[f32], width: usize, derivative: &mut [f32]) {
     let parts = derivative.len() / gradient.len().max(1);
-    let rows = derivative.chunks_exact(parts * width).zip(result.chunks_exact_mut(parts * width));
-    for (gradient, (derivative, result)) in gradient.chunks_exact(width).zip(rows) {
-        let parts = derivative.chunks_exact(width).zip(result.chunks_exact_mut(width));
-        for (derivative, result) in parts {
-            for ((result, &d), &g) in result.iter_mut().zip(derivative).zip(gradient) {
-                *result = g * d;
+    let rows = derivative.chunks_exact_mut((parts * width).max(1));
+    for (gradient, derivative) in gradient.chunks_exact(width).zip(rows) {
+        for derivative in derivative.chunks_exact_mut(width) {
+            for (derivative, &g) in derivative.iter_mut().zip(gradient) {
+                *derivative *= g;
             }
         }
     }
 }
 multiversion! {
-    /// Gradient of an activation's arguments from that of its result (rows of `width`) and what
-    /// [`gelu`] or [`swiglu`] left behind (rows of `width` or `2 width`).
-    pub fn apply_derivative(gradient: &[f32], derivative: &[f32], width: usize, result: &mut [f32])
+    /// Turns what [`gelu`] or [`swiglu`] left behind (rows of `width` or `2 width`) into the
+    /// gradient of the activation's arguments, given that of its result (rows of `width`).
+    pub fn apply_derivative(gradient: &[f32], width: usize, derivative: &mut [f32])
         = apply_derivative_body
 }
 
@@ -215,6 +209,19 @@ multiversion! {
     /// gradient`.
     pub fn norm_backward(norm: Normalised, gradient: &[f32], add: bool, result: &mut [f32])
         = norm_backward_body
+}
+
+#[inline(always)]
+fn affine_in_place_body<const FMA: bool>(x: &mut [f32], gain: &[f32], bias: &[f32]) {
+    for x in x.chunks_exact_mut(gain.len()) {
+        for ((x, &gain), &bias) in x.iter_mut().zip(gain).zip(bias) {
+            *x = fma::<FMA>(*x, gain, bias);
+        }
+    }
+}
+multiversion! {
+    /// [`affine`] that overwrites its argument.
+    pub fn affine_in_place(x: &mut [f32], gain: &[f32], bias: &[f32]) = affine_in_place_body
 }
 
 #[inline(always)]
