@@ -1,0 +1,145 @@
+//! Backward pass of one chunk through the blocks and the embedding norm.
+//!
+//! Gradients of vectors are added to the chunk's own sums. What the products for weight gradients
+//! need is left in the chunk's records: gradients where forward values are no longer needed, and
+//! norms' results in place of what they were computed from.
+
+use models::fused::panel::Store;
+use models::fused::rows;
+
+use super::forward::rotate;
+use super::memory::{Memory, Record, record_at};
+use super::pass::Pass;
+
+/// `memory.branch` (its gradient is `record.d_outer`) back to the gradient of the feed-forward
+/// layer's input, which is put into or added to `result`.
+fn feed_forward(
+    pass: &Pass,
+    step: usize,
+    (record, d_active): (&mut Record<&mut [f32]>, &mut [f32]),
+    (store, result): (Store, &mut [f32]),
+    sums: &mut [f32],
+) {
+    let (plan, block) = (pass.plan, pass.plan.block(step));
+    rows::add_column_sums(record.d_outer, &mut sums[block.outer_bias.clone()]);
+    pass.backward(block.outer, (record.d_outer, 0, plan.width), Store::Set, d_active);
+    rows::apply_derivative(d_active, plan.inner, record.inner);
+    rows::add_column_sums(record.inner, &mut sums[block.inner_bias.clone()]);
+    for (part, &matrix) in block.inner.iter().enumerate() {
+        let stride = plan.inner * plan.inner_parts;
+        let store = if part == 0 { store } else { Store::Add };
+        pass.backward(matrix, (record.inner, part * plan.inner, stride), store, result);
+    }
+}
+
+/// The same for attention, from `record.d_output`; `d_context` is space for its gradient.
+fn attention(
+    pass: &Pass,
+    step: usize,
+    (record, d_context): (&mut Record<&mut [f32]>, &mut [f32]),
+    scratch: &mut [f32],
+    (store, result): (Store, &mut [f32]),
+    sums: &mut [f32],
+) {
+    let (plan, block, width) = (pass.plan, pass.plan.block(step), pass.plan.width);
+    rows::add_column_sums(record.d_output, &mut sums[block.output_bias.clone()]);
+    pass.backward(block.output, (record.d_output, 0, width), Store::Set, d_context);
+    let (heads, length) = (pass.division.heads(plan), pass.division.length);
+    let sequences = record
+        .projections
+        .chunks_exact_mut(length * 3 * width)
+        .zip(record.probabilities.chunks_exact(length * length * plan.heads))
+        .zip(d_context.chunks_exact(length * width));
+    for ((projections, probabilities), d_context) in sequences {
+        heads.backward(projections, probabilities, d_context, scratch);
+    }
+    rotate(pass, record.projections, -1.0);
+    rows::add_column_sums(record.projections, &mut sums[block.projection_bias.clone()]);
+    for (part, &matrix) in block.projections.iter().enumerate() {
+        let store = if part == 0 { store } else { Store::Add };
+        pass.backward(matrix, (record.projections, part * width, 3 * width), store, result);
+    }
+}
+
+/// `x <- norm(x + branch(x))`, twice, backwards.
+fn post_norm_block(
+    pass: &Pass,
+    step: usize,
+    memory: &mut Memory<&mut [f32]>,
+    record: &mut Record<&mut [f32]>,
+    sums: &mut [f32],
+) {
+    let block = pass.plan.block(step);
+    let stream = &mut *memory.stream;
+    let normal = (&*record.feed_forward_normal, &*record.feed_forward_deviations);
+    let d_outer = &mut *record.d_outer;
+    pass.norm_backward(&block.feed_forward_norm, normal, stream, (false, d_outer), sums);
+    stream.copy_from_slice(d_outer);
+    feed_forward(pass, step, (record, memory.d_active), (Store::Add, stream), sums);
+    let normal = (&*record.attention_normal, &*record.attention_deviations);
+    let d_output = &mut *record.d_output;
+    pass.norm_backward(&block.attention_norm, normal, stream, (false, d_output), sums);
+    stream.copy_from_slice(d_output);
+    let result = (Store::Add, stream);
+    attention(pass, step, (record, memory.branch), memory.scratch, result, sums);
+}
+
+/// `x <- x + branch(norm(x))`, twice, backwards.
+fn pre_norm_block(
+    pass: &Pass,
+    step: usize,
+    memory: &mut Memory<&mut [f32]>,
+    record: &mut Record<&mut [f32]>,
+    sums: &mut [f32],
+) {
+    let block = pass.plan.block(step);
+    let (stream, input) = (&mut *memory.stream, &mut *memory.input);
+    record.d_outer.copy_from_slice(stream);
+    feed_forward(pass, step, (record, memory.d_active), (Store::Set, input), sums);
+    let normal = (&*record.feed_forward_normal, &*record.feed_forward_deviations);
+    pass.norm_backward(&block.feed_forward_norm, normal, input, (true, stream), sums);
+    record.d_output.copy_from_slice(stream);
+    let result = (Store::Set, &mut *input);
+    attention(pass, step, (record, memory.branch), memory.scratch, result, sums);
+    let normal = (&*record.attention_normal, &*record.attention_deviations);
+    pass.norm_backward(&block.attention_norm, normal, input, (true, stream), sums);
+}
+
+/// All blocks and the embedding norm of chunk `index`, from the gradient in `memory.stream` to
+/// the gradient of the summed embeddings in the same place.
+pub(super) fn encoder(
+    pass: &Pass,
+    index: usize,
+    memory: &mut Memory<&mut [f32]>,
+    sums: &mut [f32],
+) {
+    let (plan, width) = (pass.plan, pass.plan.width);
+    let chunk = pass.chunk(index);
+    for step in (0..plan.family.depth).rev() {
+        let block = plan.block(step);
+        let records = std::mem::take(&mut memory.records);
+        let mut record = record_at(plan, &pass.division, &chunk, &mut *records, step);
+        if plan.family.pre_norm {
+            pre_norm_block(pass, step, memory, &mut record, sums);
+        } else {
+            post_norm_block(pass, step, memory, &mut record, sums);
+        }
+        pass.affine_in_place(&block.attention_norm, record.attention_normal);
+        pass.affine_in_place(&block.feed_forward_norm, record.feed_forward_normal);
+        if let Some(steps) = &plan.steps {
+            let first = steps.start + step * width;
+            rows::add_column_sums(memory.stream, &mut sums[first..][..width]);
+        }
+        memory.records = records;
+    }
+    if let Some(norm) = &plan.embedding_norm {
+        let normal = (&*memory.embedding_normal, &*memory.embedding_deviations);
+        let (stream, result) = (&mut *memory.stream, &mut *memory.branch);
+        pass.norm_backward(norm, normal, stream, (false, result), sums);
+        stream.copy_from_slice(result);
+        pass.affine_in_place(norm, memory.embedding_normal);
+    }
+    if let Some(kind) = &plan.kind {
+        rows::add_column_sums(memory.stream, &mut sums[kind.clone()]);
+    }
+}

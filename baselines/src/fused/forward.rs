@@ -1,0 +1,136 @@
+//! Forward pass of one chunk through the embedding and the blocks.
+
+use models::fused::rows;
+
+use super::memory::{Memory, Record, record_at};
+use super::pass::Pass;
+
+/// Positions of the stream from the tables.
+fn embed(pass: &Pass, index: usize, memory: &mut Memory<&mut [f32]>) {
+    let (plan, width) = (pass.plan, pass.plan.width);
+    let tokens = &pass.parameters[plan.token.range.clone()];
+    let first = pass.division.first_row(index);
+    let ids = &pass.batch.ids[first..][..memory.stream.len() / width];
+    for (row, (&id, x)) in ids.iter().zip(memory.stream.chunks_exact_mut(width)).enumerate() {
+        let token = &tokens[id as usize * width..][..width];
+        x.fill(0.0);
+        rows::add_scaled(x, token, plan.token.factor);
+        if let Some(table) = &plan.position {
+            let at = table.range.start + row % pass.division.length * width;
+            rows::add_scaled(x, &pass.parameters[at..][..width], table.factor);
+        }
+        if let Some(kind) = &plan.kind {
+            rows::add_scaled(x, pass.vector(kind), 1.0);
+        }
+    }
+    if let Some(norm) = &plan.embedding_norm {
+        let (normal, deviations) =
+            (&mut *memory.embedding_normal, &mut *memory.embedding_deviations);
+        rows::normalise(memory.stream, width, plan.epsilon, normal, deviations);
+        pass.affine(norm, normal, memory.stream);
+    }
+}
+
+/// Attention branch of `memory.input` (or of the stream, for post-norm) into `memory.branch`.
+fn attention(
+    pass: &Pass,
+    index: usize,
+    step: usize,
+    memory: &mut Memory<&mut [f32]>,
+    record: &mut Record<&mut [f32]>,
+) {
+    let (plan, block, width) = (pass.plan, pass.plan.block(step), pass.plan.width);
+    let input = if plan.family.pre_norm { &memory.input } else { &memory.stream };
+    for (part, &matrix) in block.projections.iter().enumerate() {
+        pass.forward(matrix, input, record.projections, part * width, 3 * width);
+    }
+    rows::add_to_rows(record.projections, pass.vector(&block.projection_bias));
+    rotate(pass, record.projections, 1.0);
+    let (heads, length) = (pass.division.heads(plan), pass.division.length);
+    let first = pass.division.chunk(index, 0).first;
+    let sequences = record
+        .projections
+        .chunks_exact(length * 3 * width)
+        .zip(record.probabilities.chunks_exact_mut(length * length * plan.heads))
+        .zip(record.context.chunks_exact_mut(length * width));
+    for (sequence, ((projections, probabilities), context)) in sequences.enumerate() {
+        let words = pass.batch.attention.as_ref();
+        let words = words.map(|words| &words[(first + sequence) * length..][..length]);
+        heads.forward(projections, words, probabilities, context, memory.scratch);
+    }
+    pass.forward(block.output, record.context, memory.branch, 0, width);
+}
+
+/// Turns queries and keys by their positions, if the model has rotary positions.
+pub(super) fn rotate(pass: &Pass, projections: &mut [f32], sign: f32) {
+    let (width, half) = (pass.plan.width, pass.plan.head_dim / 2);
+    let [cosines, sines] = pass.rotary;
+    if cosines.is_empty() {
+        return;
+    }
+    for (row, x) in projections.chunks_exact_mut(3 * width).enumerate() {
+        let at = row % pass.division.length * half..(row % pass.division.length + 1) * half;
+        rows::rotate(&mut x[..2 * width], &cosines[at.clone()], &sines[at], sign);
+    }
+}
+
+/// Feed-forward branch, likewise.
+fn feed_forward(
+    pass: &Pass,
+    step: usize,
+    memory: &mut Memory<&mut [f32]>,
+    record: &mut Record<&mut [f32]>,
+) {
+    let (plan, block) = (pass.plan, pass.plan.block(step));
+    let input = if plan.family.pre_norm { &memory.input } else { &memory.stream };
+    for (part, &matrix) in block.inner.iter().enumerate() {
+        let stride = plan.inner * plan.inner_parts;
+        pass.forward(matrix, input, record.inner, part * plan.inner, stride);
+    }
+    let bias = pass.vector(&block.inner_bias);
+    match plan.inner_parts {
+        1 => rows::gelu(record.inner, bias, record.active),
+        _ => rows::swiglu(record.inner, bias, record.active),
+    }
+    pass.forward(block.outer, record.active, memory.branch, 0, plan.width);
+}
+
+/// Embedding and all blocks of chunk `index`; the stream is left in `memory.stream`.
+pub(super) fn encode(pass: &Pass, index: usize, memory: &mut Memory<&mut [f32]>) {
+    let (plan, width, epsilon) = (pass.plan, pass.plan.width, pass.plan.epsilon);
+    let chunk = pass.chunk(index);
+    embed(pass, index, memory);
+    for step in 0..plan.family.depth {
+        let block = plan.block(step);
+        let records = std::mem::take(&mut memory.records);
+        let mut record = record_at(plan, &pass.division, &chunk, &mut *records, step);
+        if let Some(steps) = &plan.steps {
+            let step = &pass.vector(steps)[step * width..][..width];
+            rows::add_to_rows(memory.stream, step);
+        }
+        let normalise = |x: &[f32], normal: &mut [f32], deviations: &mut [f32]| {
+            rows::normalise(x, width, epsilon, normal, deviations);
+        };
+        let (attention_norm, feed_forward_norm) = (&block.attention_norm, &block.feed_forward_norm);
+        if plan.family.pre_norm {
+            normalise(memory.stream, record.attention_normal, record.attention_deviations);
+            pass.affine(attention_norm, record.attention_normal, memory.input);
+        }
+        attention(pass, index, step, memory, &mut record);
+        rows::add_branch(memory.stream, memory.branch, pass.vector(&block.output_bias));
+        if plan.family.pre_norm {
+            normalise(memory.stream, record.feed_forward_normal, record.feed_forward_deviations);
+            pass.affine(feed_forward_norm, record.feed_forward_normal, memory.input);
+        } else {
+            normalise(memory.stream, record.attention_normal, record.attention_deviations);
+            pass.affine(attention_norm, record.attention_normal, memory.stream);
+        }
+        feed_forward(pass, step, memory, &mut record);
+        rows::add_branch(memory.stream, memory.branch, pass.vector(&block.outer_bias));
+        if !plan.family.pre_norm {
+            normalise(memory.stream, record.feed_forward_normal, record.feed_forward_deviations);
+            pass.affine(feed_forward_norm, record.feed_forward_normal, memory.stream);
+        }
+        memory.records = records;
+    }
+}

@@ -1,0 +1,93 @@
+//! The MLM head of one chunk, at its predicted positions only.
+
+use models::fused::buffer::LINE;
+use models::fused::panel::Store;
+use models::fused::rows;
+
+use super::memory::Memory;
+use super::pass::Pass;
+
+/// Distance between rows of logits: whole cache lines, and an odd number of them, so that a
+/// column's entries do not all fall into the same few sets of the cache.
+pub(super) fn logits_stride(vocab: usize) -> usize {
+    (vocab.div_ceil(LINE) | 1) * LINE
+}
+
+/// What the head hands on to the decoder's weight gradient and to the caller, for the targets of
+/// one chunk.
+pub(super) struct HeadOutput<'a> {
+    /// `(targets, D)`: input of the decoder.
+    pub output: &'a mut [f32],
+    /// `(targets, V)`, rows [`logits_stride`] apart: gradients of the logits.
+    pub logits: &'a mut [f32],
+    /// Cross-entropy of each target in nats.
+    pub losses: &'a mut [f32],
+}
+
+/// Losses of chunk `index` from its stream; `logits` become the gradients of the batch's mean.
+pub(super) fn forward(
+    pass: &Pass,
+    index: usize,
+    memory: &mut Memory<&mut [f32]>,
+    out: &mut HeadOutput,
+) {
+    let (plan, width, epsilon) = (pass.plan, pass.plan.width, pass.plan.epsilon);
+    let targets = pass.targets(index);
+    let first = pass.division.first_row(index);
+    let head = &mut memory.head;
+    for (target, row) in targets.iter().zip(head.input.chunks_exact_mut(width)) {
+        let at = (target.position as usize - first) * width;
+        row.copy_from_slice(&memory.stream[at..][..width]);
+    }
+    if let Some(norm) = &plan.final_norm {
+        let deviations = &mut *head.final_deviations;
+        rows::normalise(head.input, width, epsilon, head.final_normal, deviations);
+        pass.affine(norm, head.final_normal, head.input);
+    }
+    pass.forward(plan.head_dense, head.input, head.inner, 0, width);
+    rows::gelu(head.inner, pass.vector(&plan.head_bias), head.first);
+    rows::normalise(head.first, width, epsilon, head.normal, head.deviations);
+    pass.affine(&plan.head_norm, head.normal, out.output);
+    let stride = logits_stride(plan.vocab);
+    pass.forward(plan.decoder, out.output, out.logits, 0, stride);
+    let bias = pass.vector(&plan.decoder_bias);
+    let scale = 1.0 / pass.batch.targets.len().max(1) as f32;
+    let rows = out.logits.chunks_exact_mut(stride).zip(out.losses.iter_mut());
+    for (target, (logits, loss)) in targets.iter().zip(rows) {
+        let label = target.label as usize;
+        *loss = rows::cross_entropy(&mut logits[..plan.vocab], bias, label, scale);
+    }
+}
+
+/// Gradient of the stream into `memory.stream`; gradients of vectors are added to `sums`.
+pub(super) fn backward(
+    pass: &Pass,
+    index: usize,
+    memory: &mut Memory<&mut [f32]>,
+    logits: &[f32],
+    sums: &mut [f32],
+) {
+    let (plan, width) = (pass.plan, pass.plan.width);
+    let head = &mut memory.head;
+    let stride = logits_stride(plan.vocab);
+    let (first, second) = (&mut *head.first, &mut *head.second);
+    pass.backward(plan.decoder, (logits, 0, stride), Store::Set, first);
+    let normal = (&*head.normal, &*head.deviations);
+    pass.norm_backward(&plan.head_norm, normal, first, (false, second), sums);
+    rows::apply_derivative(second, width, head.inner);
+    rows::add_column_sums(head.inner, &mut sums[plan.head_bias.clone()]);
+    pass.backward(plan.head_dense, (head.inner, 0, width), Store::Set, first);
+    let gradient = if let Some(norm) = &plan.final_norm {
+        let normal = (&*head.final_normal, &*head.final_deviations);
+        pass.norm_backward(norm, normal, first, (false, second), sums);
+        second
+    } else {
+        first
+    };
+    memory.stream.fill(0.0);
+    let before = pass.division.first_row(index);
+    for (target, row) in pass.targets(index).iter().zip(gradient.chunks_exact(width)) {
+        let at = (target.position as usize - before) * width;
+        memory.stream[at..][..width].copy_from_slice(row);
+    }
+}

@@ -1,0 +1,204 @@
+//! What a chunk of sequences keeps between its forward pass, its backward pass and the products
+//! that give weight gradients: one contiguous piece of memory, cut the same way each time.
+
+use models::fused::attention::Heads;
+use models::fused::buffer::{Cut, Part};
+
+use super::plan::Plan;
+
+/// Rows that a chunk should at least have, so that its products are efficient.
+const CHUNK_ROWS: usize = 64;
+
+/// How a batch is cut into chunks of whole sequences. It depends on the batch's shape only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Division {
+    pub sequences: usize,
+    pub length: usize,
+}
+
+/// One chunk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chunk {
+    /// First sequence.
+    pub first: usize,
+    /// Tokens.
+    pub rows: usize,
+    /// Predicted positions.
+    pub targets: usize,
+}
+
+impl Division {
+    /// Sequences per chunk.
+    pub fn chunk_sequences(&self) -> usize {
+        CHUNK_ROWS.div_ceil(self.length.max(1)).min(self.sequences.max(1))
+    }
+
+    /// Number of chunks.
+    pub fn chunks(&self) -> usize {
+        self.sequences.div_ceil(self.chunk_sequences())
+    }
+
+    /// Tokens before chunk `index`.
+    pub fn first_row(&self, index: usize) -> usize {
+        (index * self.chunk_sequences()).min(self.sequences) * self.length
+    }
+
+    /// Chunk `index` with `targets` predicted positions.
+    pub fn chunk(&self, index: usize, targets: usize) -> Chunk {
+        let first = index * self.chunk_sequences();
+        let sequences = self.chunk_sequences().min(self.sequences - first);
+        Chunk { first, rows: sequences * self.length, targets }
+    }
+
+    /// Sizes of attention in one sequence.
+    pub fn heads(&self, plan: &Plan) -> Heads {
+        Heads {
+            length: self.length,
+            heads: plan.heads,
+            head_dim: plan.head_dim,
+            scale: plan.attention_scale,
+        }
+    }
+}
+
+/// Kept for one application of a block. The backward pass replaces several entries.
+pub(super) struct Record<P> {
+    /// `(rows, 3 D)`: query, key, value; then their gradients.
+    pub projections: P,
+    /// `(sequences, H, n, n)`.
+    pub probabilities: P,
+    /// `(rows, D)`: averaged values of all heads.
+    pub context: P,
+    /// `(rows, D)`: result of the attention norm before gain and bias; then after them.
+    pub attention_normal: P,
+    pub attention_deviations: P,
+    /// `(rows, inner_parts * inner)`: derivatives of the activation; then gradients.
+    pub inner: P,
+    /// `(rows, inner)`.
+    pub active: P,
+    /// `(rows, D)`: as `attention_normal`.
+    pub feed_forward_normal: P,
+    pub feed_forward_deviations: P,
+    /// `(rows, D)`: gradients of the branches.
+    pub d_output: P,
+    pub d_outer: P,
+}
+
+/// Kept for the head: entries `(targets, D)` unless said otherwise.
+pub(super) struct HeadRecord<P> {
+    /// Input of the dense layer: after the final norm, if there is one.
+    pub input: P,
+    pub final_normal: P,
+    /// `(targets)`.
+    pub final_deviations: P,
+    /// Derivative of the activation; then the gradient of its argument.
+    pub inner: P,
+    pub normal: P,
+    /// `(targets)`.
+    pub deviations: P,
+    /// Two buffers for values that are not kept.
+    pub first: P,
+    pub second: P,
+}
+
+/// Everything of one chunk.
+pub(super) struct Memory<P> {
+    /// `(rows, D)`: the residual stream, in the backward pass its gradient.
+    pub stream: P,
+    /// `(rows, D)`: result of the embedding norm before gain and bias; then after them.
+    pub embedding_normal: P,
+    pub embedding_deviations: P,
+    /// `(rows, D)`, not kept.
+    pub branch: P,
+    /// `(rows, D)`, not kept.
+    pub input: P,
+    /// `(rows, inner)`, not kept.
+    pub d_active: P,
+    pub scratch: P,
+    pub head: HeadRecord<P>,
+    /// One [`Record`] after the other.
+    pub records: P,
+}
+
+fn record<P: Part>(plan: &Plan, division: &Division, chunk: &Chunk, memory: P) -> (Record<P>, P) {
+    let (rows, wide) = (chunk.rows, chunk.rows * plan.width);
+    let mut cut = Cut::new(memory);
+    let record = Record {
+        projections: cut.take(3 * wide),
+        probabilities: cut.take(rows * division.length * plan.heads),
+        context: cut.take(wide),
+        attention_normal: cut.take(wide),
+        attention_deviations: cut.take(rows),
+        inner: cut.take(rows * plan.inner * plan.inner_parts),
+        active: cut.take(rows * plan.inner),
+        feed_forward_normal: cut.take(wide),
+        feed_forward_deviations: cut.take(rows),
+        d_output: cut.take(wide),
+        d_outer: cut.take(wide),
+    };
+    (record, cut.rest())
+}
+
+/// Cuts the memory of a chunk.
+pub(super) fn memory<P: Part>(
+    plan: &Plan,
+    division: &Division,
+    chunk: &Chunk,
+    memory: P,
+) -> Memory<P> {
+    let (rows, wide, targets) = (chunk.rows, chunk.rows * plan.width, chunk.targets * plan.width);
+    let mut cut = Cut::new(memory);
+    Memory {
+        stream: cut.take(wide),
+        embedding_normal: cut.take(wide),
+        embedding_deviations: cut.take(rows),
+        branch: cut.take(wide),
+        input: cut.take(wide),
+        d_active: cut.take(rows * plan.inner),
+        scratch: cut.take(division.heads(plan).scratch()),
+        head: HeadRecord {
+            input: cut.take(targets),
+            final_normal: cut.take(targets),
+            final_deviations: cut.take(chunk.targets),
+            inner: cut.take(targets),
+            normal: cut.take(targets),
+            deviations: cut.take(chunk.targets),
+            first: cut.take(targets),
+            second: cut.take(targets),
+        },
+        records: cut.rest(),
+    }
+}
+
+/// Record of application `step`.
+pub(super) fn record_at<P: Part>(
+    plan: &Plan,
+    division: &Division,
+    chunk: &Chunk,
+    records: P,
+    step: usize,
+) -> Record<P> {
+    record(plan, division, chunk, records.split(step * record_len(plan, division, chunk)).1).0
+}
+
+/// Floats of one record.
+pub(super) fn record_len(plan: &Plan, division: &Division, chunk: &Chunk) -> usize {
+    let (rows, wide) = (chunk.rows, chunk.rows * plan.width);
+    let inner = rows * plan.inner;
+    let scores = rows * division.length * plan.heads;
+    let parts = [3 * wide, scores, wide, wide, rows, inner * plan.inner_parts, inner];
+    let all = parts.into_iter().chain([wide, rows, wide, wide]);
+    all.map(Cut::<&[f32]>::footprint).sum()
+}
+
+/// Floats that any chunk of the division may need, all its tokens being targets.
+pub(super) fn stride(plan: &Plan, division: &Division) -> usize {
+    let rows = division.chunk_sequences() * division.length;
+    let chunk = division.chunk(0, rows);
+    let wide = Cut::<&[f32]>::footprint(rows * plan.width);
+    let small = Cut::<&[f32]>::footprint(rows);
+    let inner = Cut::<&[f32]>::footprint(rows * plan.inner);
+    let scratch = Cut::<&[f32]>::footprint(division.heads(plan).scratch());
+    let records = plan.family.depth * record_len(plan, division, &chunk);
+    10 * wide + 3 * small + inner + scratch + records
+}

@@ -1,0 +1,298 @@
+//! The fused engine against the reference engine in f64, over random small models.
+
+use candle_core::{DType, Device};
+use models::architecture::Architecture;
+use models::batch::{Batch, Target};
+use models::engine::Engine;
+use models::family::FamilyConfig;
+use models::parameters::Layout;
+use models::parametrization::{Parametrization, Resolved, SiteScales};
+use models::random::{Purpose, Stream};
+use models::reference::ReferenceEngine;
+use proptest::prelude::*;
+
+use super::FusedEngine;
+use crate::blocks::Activation;
+use crate::{BertConfig, PreLnConfig, UtConfig};
+
+/// A gradient may differ by this share of its own norm ...
+const OWN: f64 = 2e-5;
+/// ... plus this share of the norm of all gradients (a key's bias has no gradient but rounding).
+const ALL: f64 = 1e-6;
+/// A loss may differ by this share.
+const LOSS: f64 = 2e-6;
+
+/// A random case; sizes are kept small and odd.
+#[derive(Debug, Clone)]
+struct Case {
+    vocab: usize,
+    heads: usize,
+    head_dim: usize,
+    depth: usize,
+    inner: usize,
+    tied: bool,
+    biases: bool,
+    swiglu: bool,
+    sequences: usize,
+    length: usize,
+    padding: bool,
+    target_share: f64,
+    seed: u64,
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let sizes = (2usize..40, 1usize..4, 1usize..5, 1usize..4, 1usize..20);
+    let options = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let batch = (1usize..7, 1usize..40, 0usize..4, 0u64..1000);
+    (sizes, options, batch).prop_map(|(sizes, options, batch)| Case {
+        vocab: sizes.0,
+        heads: sizes.1,
+        head_dim: 2 * sizes.2,
+        depth: sizes.3,
+        inner: sizes.4,
+        tied: options.0,
+        biases: options.1,
+        swiglu: options.2,
+        padding: options.3,
+        sequences: batch.0,
+        length: batch.1,
+        target_share: [0.0, 0.15, 0.5, 1.0][batch.2],
+        seed: batch.3,
+    })
+}
+
+impl Case {
+    fn width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    fn bert(&self) -> BertConfig {
+        BertConfig {
+            vocab: self.vocab,
+            width: self.width(),
+            layers: self.depth,
+            heads: Some(self.heads),
+            feed_forward_width: Some(self.inner),
+            max_length: self.length + 2,
+            tied: self.tied,
+            norm_eps: 1e-5,
+            ..BertConfig::default()
+        }
+    }
+
+    fn preln(&self) -> PreLnConfig {
+        PreLnConfig {
+            vocab: self.vocab,
+            width: self.width(),
+            layers: self.depth,
+            heads: Some(self.heads),
+            feed_forward_width: Some(self.inner),
+            activation: if self.swiglu { Activation::Swiglu } else { Activation::Gelu },
+            biases: self.biases,
+            tied: self.tied,
+            norm_eps: 1e-5,
+            ..PreLnConfig::default()
+        }
+    }
+
+    fn universal(&self) -> UtConfig {
+        UtConfig {
+            vocab: self.vocab,
+            width: self.width(),
+            steps: self.depth,
+            heads: Some(self.heads),
+            feed_forward_width: Some(self.inner),
+            max_length: self.length,
+            tied: self.tied,
+            norm_eps: 1e-5,
+            ..UtConfig::default()
+        }
+    }
+
+    fn batch(&self) -> Batch {
+        let mut stream = Stream::named(self.seed, Purpose::Test, "batch", 0);
+        let tokens = self.sequences * self.length;
+        let ids = (0..tokens).map(|_| stream.below(self.vocab as u64) as u32).collect();
+        let mut targets = Vec::new();
+        for position in 0..tokens as u32 {
+            let label = stream.below(self.vocab as u64) as u32;
+            if stream.unit() < self.target_share {
+                targets.push(Target { position, label });
+            }
+        }
+        // Some sequences are cut short, one is empty.
+        let words = |token: usize| {
+            let (sequence, position) = (token / self.length, token % self.length);
+            sequence % 4 != 3 && position < self.length - sequence % 3 * self.length / 4
+        };
+        let attention = self.padding.then(|| (0..tokens).map(words).collect());
+        Batch {
+            ids,
+            attention,
+            targets,
+            sequences: self.sequences,
+            length: self.length,
+            dropout: None,
+        }
+    }
+}
+
+/// Rules whose every multiplier and site scale differs from one.
+fn rules<C: FamilyConfig>(config: &C, seed: u64) -> Resolved {
+    let (layout, dimensions) = (config.layout().unwrap(), config.dimensions());
+    let table = Parametrization::built_in("standard").unwrap();
+    let mut resolved = table.resolve((&layout, dimensions), (&layout, dimensions)).unwrap();
+    let mut stream = Stream::named(seed, Purpose::Test, "rules", 0);
+    let mut draw = || 0.5 + stream.unit();
+    resolved.rules.iter_mut().for_each(|rule| rule.forward_multiplier = draw());
+    resolved.sites = SiteScales {
+        attention_logits: draw(),
+        residual: draw(),
+        tied_logits: draw(),
+        ..SiteScales::BASE
+    };
+    resolved
+}
+
+fn parameters(layout: &Layout, seed: u64) -> Vec<f32> {
+    let mut stream = Stream::named(seed, Purpose::Test, "parameters", 0);
+    (0..layout.total()).map(|_| 0.7 * stream.normal() as f32).collect()
+}
+
+fn norm(x: impl Iterator<Item = f64>) -> f64 {
+    x.map(|v| v * v).sum::<f64>().sqrt()
+}
+
+/// Loss, losses of targets and every gradient against the reference; returns the gradients.
+fn compare<A: Architecture>(
+    model: A,
+    (mut fused, resolved): (FusedEngine, Resolved),
+    case: &Case,
+) -> Vec<f32> {
+    let layout = model.layout().clone();
+    let (batch, values) = (case.batch(), parameters(&layout, case.seed));
+    let mut reference = ReferenceEngine::new(model, resolved, DType::F64, Device::Cpu);
+    let mut exact = vec![0f32; layout.total()];
+    let truth = reference.loss_and_gradients(&values, &batch, &mut exact).unwrap();
+    let mut found = vec![f32::NAN; layout.total()];
+    // Twice: the second run meets memory that is full of old values.
+    for _ in 0..2 {
+        let loss = fused.loss_and_gradients(&values, &batch, &mut found).unwrap();
+        let error = (loss.loss_nats - truth.loss_nats).abs();
+        assert!(error <= LOSS * truth.loss_nats.max(1.0), "{loss:?} for {truth:?}");
+        let all = norm(exact.iter().map(|&g| f64::from(g)));
+        for (position, spec) in layout.specs().iter().enumerate() {
+            let (found, exact) = (&found[layout.range(position)], &exact[layout.range(position)]);
+            let pairs = found.iter().zip(exact);
+            let error = norm(pairs.map(|(f, e)| f64::from(*f) - f64::from(*e)));
+            let own = norm(exact.iter().map(|&g| f64::from(g)));
+            assert!(
+                error <= OWN * own + ALL * all,
+                "{}: error {error:e}, norm {own:e}, all {all:e}",
+                spec.name()
+            );
+        }
+    }
+    let truth = reference.target_losses(&values, &batch).unwrap();
+    let losses = fused.target_losses(&values, &batch).unwrap();
+    assert_eq!(losses.len(), truth.len());
+    for (loss, truth) in losses.iter().zip(&truth) {
+        assert!((loss - truth).abs() <= 1e-5 * truth.max(1.0), "{loss} for {truth}");
+    }
+    found
+}
+
+fn bert(case: &Case) -> Vec<f32> {
+    let config = case.bert();
+    let resolved = rules(&config, case.seed);
+    let model = config.model(&config, &resolved.sites).unwrap();
+    let fused = FusedEngine::bert(&model, &resolved).unwrap();
+    compare(model, (fused, resolved), case)
+}
+
+fn preln(case: &Case) -> Vec<f32> {
+    let config = case.preln();
+    let resolved = rules(&config, case.seed);
+    let model = config.model(&config, &resolved.sites).unwrap();
+    let fused = FusedEngine::preln(&model, &resolved).unwrap();
+    compare(model, (fused, resolved), case)
+}
+
+fn universal(case: &Case) -> Vec<f32> {
+    let config = case.universal();
+    let resolved = rules(&config, case.seed);
+    let model = config.model(&config, &resolved.sites).unwrap();
+    let fused = FusedEngine::universal(&model, &resolved).unwrap();
+    compare(model, (fused, resolved), case)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn parity_bert_with_reference(case in cases()) {
+        bert(&case);
+    }
+
+    #[test]
+    fn parity_preln_with_reference(case in cases()) {
+        preln(&case);
+    }
+
+    #[test]
+    fn parity_universal_with_reference(case in cases()) {
+        universal(&case);
+    }
+}
+
+#[test]
+fn invariant_bits_do_not_depend_on_the_number_of_threads() {
+    let case = Case {
+        vocab: 70,
+        heads: 2,
+        head_dim: 18,
+        depth: 2,
+        inner: 75,
+        tied: true,
+        biases: true,
+        swiglu: true,
+        sequences: 13,
+        length: 33,
+        padding: true,
+        target_share: 0.2,
+        seed: 1,
+    };
+    for family in [bert, preln, universal] {
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| family(&case)).iter().map(|g| g.to_bits()).collect::<Vec<_>>()
+        };
+        let one = run(1);
+        assert!(one == run(2) && one == run(3), "threads change bits");
+    }
+}
+
+#[test]
+fn invariant_what_the_engine_cannot_do_is_an_error_with_a_hint() {
+    let config = UtConfig { halting: true, vocab: 9, width: 32, ..UtConfig::default() };
+    let resolved = rules(&config, 0);
+    let model = config.model(&config, &resolved.sites).unwrap();
+    let error = FusedEngine::universal(&model, &resolved).err().unwrap().to_string();
+    assert!(error.contains("halting") && error.contains("hint: use the reference"), "{error}");
+
+    let config = BertConfig { vocab: 9, width: 32, max_length: 4, ..BertConfig::default() };
+    let resolved = rules(&config, 0);
+    let model = config.model(&config, &resolved.sites).unwrap();
+    let mut fused = FusedEngine::bert(&model, &resolved).unwrap();
+    let batch = Batch {
+        ids: vec![0; 5],
+        attention: None,
+        targets: Vec::new(),
+        sequences: 1,
+        length: 5,
+        dropout: None,
+    };
+    let values = parameters(model.layout(), 0);
+    let error = fused.target_losses(&values, &batch).unwrap_err().to_string();
+    assert!(error.contains("position table has 4 rows"), "{error}");
+}

@@ -1,0 +1,221 @@
+//! Packing of weights before the passes, weight gradients after them.
+
+use models::fused::panel::{Left, PANEL, Right, Store, pack_columns, packed_len, product};
+use models::fused::parallel;
+
+use super::divide::{Divide, for_each};
+use super::head::logits_stride;
+use super::memory::{memory, record_at};
+use super::pass::Pass;
+use super::plan::{Matrix, Plan, Site};
+
+/// Entries of a weight gradient that one task computes, about.
+const TASK_ENTRIES: usize = 8192;
+/// Panels that one task packs.
+const TASK_PANELS: usize = 16;
+
+/// Effective copies of all vectors.
+pub(super) fn copy_vectors(plan: &Plan, parameters: &[f32], vectors: &mut [f32]) {
+    for vector in &plan.vectors {
+        let to = &mut vectors[vector.place.clone()];
+        match &vector.range {
+            None => to.fill(0.0),
+            Some(range) => {
+                for (to, from) in to.iter_mut().zip(&parameters[range.clone()]) {
+                    *to = vector.factor * from;
+                }
+            }
+        }
+    }
+}
+
+/// Matrices still to be packed, one after the other in `packed`.
+struct Packing<'a> {
+    matrices: &'a [Matrix],
+    packed: &'a mut [f32],
+}
+
+impl Divide for Packing<'_> {
+    fn pieces(&self) -> usize {
+        self.matrices.len()
+    }
+
+    fn divide(self, at: usize) -> (Self, Self) {
+        let (first, second) = self.matrices.split_at(at);
+        let place = second[0].packed.start - first[0].packed.start;
+        let (packed, rest) = self.packed.split_at_mut(place);
+        (Self { matrices: first, packed }, Self { matrices: second, packed: rest })
+    }
+}
+
+/// Packs the effective transpose of every matrix.
+pub(super) fn pack(plan: &Plan, parameters: &[f32], packed: &mut [f32]) {
+    for_each(Packing { matrices: &plan.matrices, packed }, &|work: Packing| {
+        let matrix = &work.matrices[0];
+        let source = &parameters[matrix.range.clone()];
+        let block = TASK_PANELS * PANEL;
+        let packed = &mut work.packed[..matrix.packed.len()];
+        parallel::for_each_block(packed, packed_len(matrix.inputs, block), |index, packed| {
+            let first = index * block;
+            let columns = block.min(matrix.outputs - first);
+            let source = &source[first * matrix.inputs..];
+            pack_columns(source, matrix.inputs, (matrix.inputs, columns), matrix.factor, packed);
+        });
+    });
+}
+
+/// Matrices whose gradients are still to be increased; `gradients` starts at the first of them.
+struct Accumulation<'a> {
+    matrices: &'a [Matrix],
+    gradients: &'a mut [f32],
+}
+
+impl Divide for Accumulation<'_> {
+    fn pieces(&self) -> usize {
+        self.matrices.len()
+    }
+
+    fn divide(self, at: usize) -> (Self, Self) {
+        let (first, second) = self.matrices.split_at(at);
+        let place = second[0].range.start - first[0].range.start;
+        let (gradients, rest) = self.gradients.split_at_mut(place);
+        (Self { matrices: first, gradients }, Self { matrices: second, gradients: rest })
+    }
+}
+
+/// Columns of a gradient with respect to a product's result.
+struct Columns<'a> {
+    data: &'a [f32],
+    stride: usize,
+}
+
+/// Calls `add` with the result's gradient and the input of each application of a matrix to
+/// chunk `index`.
+fn applications(
+    pass: &Pass,
+    site: Site,
+    (index, arena): (usize, &[f32]),
+    mut add: impl FnMut(Columns, &[f32]),
+) {
+    let (plan, width) = (pass.plan, pass.plan.width);
+    let chunk = pass.chunk(index);
+    let memory = memory(plan, &pass.division, &chunk, arena);
+    let at = |step| record_at(plan, &pass.division, &chunk, memory.records, step);
+    let pre_norm = plan.family.pre_norm;
+    let steps = |block: usize| {
+        if plan.family.shared { 0..plan.family.depth } else { block..block + 1 }
+    };
+    match site {
+        Site::Projection(block, part) => steps(block).for_each(|step| {
+            let record = at(step);
+            let input = match (pre_norm, step) {
+                (true, _) => record.attention_normal,
+                (false, 0) => memory.embedding_normal,
+                (false, _) => at(step - 1).feed_forward_normal,
+            };
+            add(Columns { data: &record.projections[part * width..], stride: 3 * width }, input);
+        }),
+        Site::Output(block) => steps(block).for_each(|step| {
+            let record = at(step);
+            add(Columns { data: record.d_output, stride: width }, record.context);
+        }),
+        Site::Inner(block, part) => steps(block).for_each(|step| {
+            let record = at(step);
+            let input = if pre_norm { record.feed_forward_normal } else { record.attention_normal };
+            let stride = plan.inner * plan.inner_parts;
+            add(Columns { data: &record.inner[part * plan.inner..], stride }, input);
+        }),
+        Site::Outer(block) => steps(block).for_each(|step| {
+            let record = at(step);
+            add(Columns { data: record.d_outer, stride: width }, record.active);
+        }),
+        Site::HeadDense if chunk.targets > 0 => {
+            add(Columns { data: memory.head.inner, stride: width }, memory.head.input);
+        }
+        Site::HeadDense => {}
+        Site::Decoder => unreachable!("the decoder's gradient is a product of its own"),
+    }
+}
+
+/// Adds to `gradients` what the chunks `first..` in `arenas` (pieces of `stride`) contribute to
+/// all matrices but the decoder.
+pub(super) fn accumulate(
+    pass: &Pass,
+    first: usize,
+    (arenas, stride): (&[f32], usize),
+    gradients: &mut [f32],
+) {
+    let matrices = pass.plan.body();
+    let gradients = &mut gradients[matrices[0].range.start..];
+    for_each(Accumulation { matrices, gradients }, &|work: Accumulation| {
+        let matrix = &work.matrices[0];
+        let gradient = &mut work.gradients[..matrix.range.len()];
+        let rows = (TASK_ENTRIES / matrix.inputs).next_multiple_of(8).max(8);
+        parallel::for_each_block(gradient, rows * matrix.inputs, |block, gradient| {
+            let rows = (block * rows, gradient.len() / matrix.inputs);
+            for (chunk, arena) in arenas.chunks_exact(stride).enumerate() {
+                applications(pass, matrix.site, (first + chunk, arena), |d_y, x| {
+                    let depth = x.len() / matrix.inputs;
+                    let left = Left::transposed(&d_y.data[rows.0..], d_y.stride);
+                    let right = Right::Rows(x, matrix.inputs);
+                    let sizes = (rows.1, matrix.inputs, depth);
+                    let factor = matrix.factor;
+                    product(sizes, factor, left, right, Store::Add, gradient, matrix.inputs);
+                });
+            }
+        });
+    });
+}
+
+/// Gradients of the decoder and its bias from all targets: `logits` holds the gradients of the
+/// logits, `outputs` the decoder's inputs.
+pub(super) fn decoder(
+    pass: &Pass,
+    (logits, outputs): (&[f32], &[f32]),
+    gradients: &mut [f32],
+    sums: &mut [f32],
+) {
+    let plan = pass.plan;
+    let (width, stride) = (plan.width, logits_stride(plan.vocab));
+    let matrix = &plan.matrices[plan.decoder];
+    let targets = pass.batch.targets.len();
+    let rows = (TASK_ENTRIES / width).next_multiple_of(PANEL);
+    parallel::for_each_block(&mut gradients[matrix.range.clone()], rows * width, |block, part| {
+        let sizes = (part.len() / width, width, targets);
+        let left = Left::transposed(&logits[block * rows..], stride);
+        let right = Right::Rows(outputs, width);
+        product(sizes, matrix.factor, left, right, Store::Add, part, width);
+    });
+    parallel::for_each_block(&mut sums[plan.decoder_bias.clone()], 1024, |block, sums| {
+        for row in logits.chunks_exact(stride) {
+            models::fused::rows::add_scaled(sums, &row[block * 1024..], 1.0);
+        }
+    });
+}
+
+/// Gradients of the token and position tables from those of the summed embeddings `(B n, D)`.
+pub(super) fn tables(pass: &Pass, d_embedding: &[f32], gradients: &mut [f32]) {
+    /// Parts of the vocabulary, each looking for its tokens.
+    const PARTS: usize = 16;
+    let (plan, width) = (pass.plan, pass.plan.width);
+    let add = models::fused::rows::add_scaled;
+    let entries = plan.vocab.div_ceil(PARTS);
+    let table = &mut gradients[plan.token.range.clone()];
+    parallel::for_each_block(table, entries * width, |part, table| {
+        let first = part * entries;
+        let count = table.len() / width;
+        for (&id, row) in pass.batch.ids.iter().zip(d_embedding.chunks_exact(width)) {
+            let entry = (id as usize).wrapping_sub(first);
+            if entry < count {
+                add(&mut table[entry * width..][..width], row, plan.token.factor);
+            }
+        }
+    });
+    if let Some(position) = &plan.position {
+        let length = pass.division.length * width;
+        let table = &mut gradients[position.range.clone()][..length];
+        for sequence in d_embedding.chunks_exact(length) {
+            add(table, sequence, position.factor);
+        }
+    }
+}
