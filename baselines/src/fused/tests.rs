@@ -23,6 +23,7 @@ const ALL: f64 = 1e-6;
 const LOSS: f64 = 2e-6;
 
 /// A random case; sizes are kept small and odd.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[derive(Debug, Clone)]
 struct Case {
     vocab: usize,
