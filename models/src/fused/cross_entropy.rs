@@ -356,7 +356,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
+        #![proptest_config(crate::fused::cases(24))]
         #[test]
         fn invariant_decoder_losses_and_gradients_equal_naive_ones(
             count in 0usize..20, width in 1usize..30, vocab in 1usize..700,

@@ -99,7 +99,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
+        #![proptest_config(crate::fused::cases(48))]
         #[test]
         fn invariant_column_sums_equal_naive_sums(
             rows in 0usize..400, width in 1usize..40, threads in 1usize..4,

@@ -87,7 +87,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(crate::fused::cases(32))]
         #[test]
         fn invariant_lookup_and_scatter_equal_naive_loops(
             vocab in 1u64..1500, width in 1usize..20, tokens in 0usize..600, seed in 0u64..50,

@@ -177,7 +177,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
+        #![proptest_config(crate::fused::cases(48))]
         #[test]
         fn invariant_product_equals_naive_product(
             m in 1usize..70, n in 1usize..70, k in 0usize..70,

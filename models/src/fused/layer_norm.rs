@@ -182,7 +182,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(crate::fused::cases(32))]
         #[test]
         fn invariant_layer_norm_and_its_gradients_equal_naive_ones(
             rows in 1usize..150, width in 2usize..40, seed in 0u64..100, threads in 1usize..4,

@@ -24,3 +24,14 @@ pub mod panel;
 pub mod parallel;
 pub mod rows;
 pub mod softmax;
+
+/// The same `count` random cases on every run.
+#[cfg(test)]
+pub(crate) fn cases(count: u32) -> proptest::prelude::ProptestConfig {
+    proptest::prelude::ProptestConfig {
+        cases: count,
+        failure_persistence: None,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(2026),
+        ..proptest::prelude::ProptestConfig::default()
+    }
+}

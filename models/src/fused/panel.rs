@@ -263,7 +263,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(crate::fused::cases(64))]
         #[test]
         fn invariant_product_equals_naive_product_for_every_layout(
             rows in 1usize..30, columns in 1usize..80, depth in 0usize..40, add: bool,

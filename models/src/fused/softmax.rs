@@ -79,7 +79,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(crate::fused::cases(64))]
         #[test]
         fn invariant_softmax_and_its_gradient_equal_naive_ones(
             width in 1usize..80, seed in 0u64..1000, blocked in 0usize..5,

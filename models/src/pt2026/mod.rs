@@ -3,11 +3,13 @@
 //! damped update, all iterations sharing one set of factors.
 
 mod config;
+mod fused;
 mod normalise;
 mod reference;
 mod ternary;
 
 pub use config::{InitialScales, Potential, Pt2026Config, Rope};
+pub use fused::FusedPt2026;
 pub use reference::{ForwardConstants, Pt2026};
 pub use ternary::{Heads, TernaryFactor};
 

@@ -1,0 +1,251 @@
+//! A lane: some sequences of the batch with everything the encoder keeps for them.
+//!
+//! Sequences meet only in the head and in the gradients of shared weights, so lanes run the
+//! whole encoder independently; how a batch is cut into lanes depends on shapes only.
+
+use super::beliefs::{
+    Labels, SavedLabels, Topics, labels, labels_backward, topics, topics_backward,
+};
+use super::heads::{Scratch, Task, saved_tiles};
+use super::plan::Plan;
+use super::rotary::Table;
+use crate::fused::elementwise::{add_scaled, scale};
+use crate::fused::gemm::{Matrix, MatrixMut, Update, multiply};
+
+/// The sequences of a lane.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Sequences.
+    pub sequences: usize,
+    /// Length n.
+    pub length: usize,
+}
+
+impl Extent {
+    pub fn rows(self) -> usize {
+        self.sequences * self.length
+    }
+}
+
+/// What all lanes read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shared<'a> {
+    pub plan: &'a Plan,
+    pub table: &'a Table,
+    /// All parameters.
+    pub parameters: &'a [f32],
+}
+
+impl<'a> Shared<'a> {
+    /// W `(K, N)`.
+    fn factors(&self) -> Matrix<'a> {
+        let plan = self.plan;
+        Matrix::new(&self.parameters[plan.factors.clone()], plan.stacked, plan.width)
+    }
+}
+
+/// Whether a forward pass keeps what a backward pass needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    Everything,
+    LastIteration,
+}
+
+/// Buffers of one lane; they grow to the largest batch seen.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    pub extent: Extent,
+    /// Scores z before each iteration and after the last, `(T + 1, rows, N)`.
+    z: Vec<f32>,
+    /// Beliefs `(T, rows, N)`.
+    x: Vec<f32>,
+    label_sums: Vec<f32>,
+    topic_sums: Vec<f32>,
+    /// `(T, sequences, C, tiles, n, r)`.
+    tiles: Vec<f32>,
+    /// `(T, sequences, C, n, n)`.
+    posterior: Vec<f32>,
+    /// What is sent back, `(T, rows, K)`.
+    h: Vec<f32>,
+    /// Scores `x W^T`, later their gradient, `(rows, K)`.
+    projected: Vec<f32>,
+    d_h: Vec<f32>,
+    d_x: Vec<f32>,
+    /// Gradient of the latest z, `(rows, N)`; finally of the unary scores.
+    pub d_z: Vec<f32>,
+    d_unary: Vec<f32>,
+    /// Gradient of W `(K, N)`.
+    pub d_factors: Vec<f32>,
+    scratch: Scratch,
+}
+
+fn at_least(buffer: &mut Vec<f32>, length: usize) {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+}
+
+/// Part `index` of a buffer of equal parts.
+fn part(size: usize, index: usize) -> std::ops::Range<usize> {
+    index * size..(index + 1) * size
+}
+
+impl Lane {
+    /// Prepares for `extent`.
+    pub fn reserve(&mut self, plan: &Plan, extent: Extent, keep: Keep) {
+        self.extent = extent;
+        let (rows, length) = (extent.rows(), extent.length);
+        let kept = if keep == Keep::Everything { plan.iterations } else { 1 };
+        let channels = extent.sequences * plan.channels;
+        at_least(&mut self.z, (plan.iterations + 1) * rows * plan.width);
+        at_least(&mut self.x, kept * rows * plan.width);
+        at_least(&mut self.label_sums, kept * rows);
+        at_least(&mut self.topic_sums, kept * rows);
+        at_least(&mut self.tiles, kept * channels * saved_tiles(plan) * length * plan.rank);
+        at_least(&mut self.posterior, kept * channels * length * length);
+        at_least(&mut self.h, kept * rows * plan.stacked);
+        at_least(&mut self.projected, rows * plan.stacked);
+        self.scratch.reserve(plan, length);
+        if keep == Keep::Everything {
+            at_least(&mut self.d_h, rows * plan.stacked);
+            at_least(&mut self.d_factors, plan.stacked * plan.width);
+            for buffer in [&mut self.d_x, &mut self.d_z, &mut self.d_unary] {
+                at_least(buffer, rows * plan.width);
+            }
+        }
+    }
+
+    /// The unary scores `(rows, N)`: where the encoder starts.
+    pub fn unary_mut(&mut self, plan: &Plan) -> &mut [f32] {
+        &mut self.z[..self.extent.rows() * plan.width]
+    }
+
+    /// Row `row` of the last scores.
+    pub fn last_scores(&self, plan: &Plan, row: usize) -> &[f32] {
+        let start = (plan.iterations * self.extent.rows() + row) * plan.width;
+        &self.z[start..start + plan.width]
+    }
+
+    /// Runs all iterations from the unary scores.
+    pub fn forward(&mut self, shared: &Shared, words: Option<&[bool]>, keep: Keep) {
+        let plan = shared.plan;
+        let (rows, size) = (self.extent.rows(), self.extent.rows() * plan.width);
+        for iteration in 0..plan.iterations {
+            let kept = if keep == Keep::Everything { iteration } else { 0 };
+            let (earlier, later) = self.z.split_at_mut((iteration + 1) * size);
+            let (z, next) = (&earlier[iteration * size..], &mut later[..size]);
+            let x = &mut self.x[part(size, kept)];
+            labels(&label_constants(plan), z, x, &mut self.label_sums[part(rows, kept)]);
+            let projected = &mut self.projected[..rows * plan.stacked];
+            let factors = shared.factors();
+            let c = MatrixMut::new(projected, rows, plan.stacked);
+            let x = Matrix::new(x, rows, plan.width);
+            multiply(1.0, x, factors.transposed(), Update::Replace, c);
+            next.copy_from_slice(z);
+            scale(plan.damping, next);
+            add_scaled(plan.step, &earlier[..size], next);
+            self.head_messages(shared, words, kept);
+            let h = &mut self.h[part(rows * plan.stacked, kept)];
+            let sums = &mut self.topic_sums[part(rows, kept)];
+            topics(&topic_constants(plan), &self.projected[..rows * plan.stacked], h, sums);
+            let h = Matrix::new(h, rows, plan.stacked);
+            let next = MatrixMut::new(&mut self.z[part(size, iteration + 1)], rows, plan.width);
+            multiply(1.0, h, factors, Update::Add, next);
+        }
+    }
+
+    fn head_messages(&mut self, shared: &Shared, words: Option<&[bool]>, kept: usize) {
+        let (plan, Extent { sequences, length }) = (shared.plan, self.extent);
+        let tiles = saved_tiles(plan) * length * plan.rank;
+        for sequence in 0..sequences {
+            let words = words.map(|words| &words[part(length, sequence)]);
+            let projected = &self.projected[part(length * plan.stacked, sequence)];
+            let h = &mut self.h[part(length * plan.stacked, kept * sequences + sequence)];
+            for channel in 0..plan.channels {
+                let index = (kept * sequences + sequence) * plan.channels + channel;
+                let task = Task { plan, table: shared.table, words, length, channel };
+                let tiles = &mut self.tiles[part(tiles, index)];
+                let posterior = &mut self.posterior[part(length * length, index)];
+                task.forward(projected, tiles, posterior, &mut self.scratch, h);
+            }
+        }
+    }
+
+    /// Runs all iterations backwards from the gradient of the last scores in `d_z`; leaves the
+    /// gradient of the unary scores there and that of W in `d_factors`.
+    pub fn backward(&mut self, shared: &Shared) {
+        let plan = shared.plan;
+        let (rows, size) = (self.extent.rows(), self.extent.rows() * plan.width);
+        let wide = rows * plan.stacked;
+        let factors = shared.factors();
+        self.d_unary[..size].fill(0.0);
+        for iteration in (0..plan.iterations).rev() {
+            let first = iteration + 1 == plan.iterations;
+            let update = if first { Update::Replace } else { Update::Add };
+            let d_z = Matrix::new(&self.d_z, rows, plan.width);
+            add_scaled(plan.step, &self.d_z[..size], &mut self.d_unary[..size]);
+            let d_h = MatrixMut::new(&mut self.d_h, rows, plan.stacked);
+            multiply(1.0, d_z, factors.transposed(), Update::Replace, d_h);
+            let h = Matrix::new(&self.h[part(wide, iteration)], rows, plan.stacked);
+            let d_factors = MatrixMut::new(&mut self.d_factors, plan.stacked, plan.width);
+            multiply(1.0, h.transposed(), d_z, update, d_factors);
+            self.head_gradients(shared, iteration);
+            let saved = (&self.h[part(wide, iteration)], &self.topic_sums[part(rows, iteration)]);
+            let d_scores = &mut self.projected[..wide];
+            topics_backward(&topic_constants(plan), saved, &self.d_h[..wide], d_scores);
+            let d_scores = Matrix::new(d_scores, rows, plan.stacked);
+            let d_x = MatrixMut::new(&mut self.d_x, rows, plan.width);
+            multiply(1.0, d_scores, factors, Update::Replace, d_x);
+            let x = Matrix::new(&self.x[part(size, iteration)], rows, plan.width);
+            let d_factors = MatrixMut::new(&mut self.d_factors, plan.stacked, plan.width);
+            multiply(1.0, d_scores.transposed(), x, Update::Add, d_factors);
+            let saved = SavedLabels {
+                z: &self.z[part(size, iteration)],
+                x: &self.x[part(size, iteration)],
+                sums: &self.label_sums[part(rows, iteration)],
+            };
+            let (d_x, d_z) = (&self.d_x[..size], &mut self.d_z[..size]);
+            labels_backward(&label_constants(plan), &saved, d_x, plan.damping, d_z);
+        }
+        crate::fused::elementwise::add(&self.d_unary[..size], &mut self.d_z[..size]);
+    }
+
+    fn head_gradients(&mut self, shared: &Shared, iteration: usize) {
+        let (plan, Extent { sequences, length }) = (shared.plan, self.extent);
+        let tiles = saved_tiles(plan) * length * plan.rank;
+        for sequence in 0..sequences {
+            let wide = part(length * plan.stacked, sequence);
+            let (d_h, d_projected) = (&self.d_h[wide.clone()], &mut self.projected[wide]);
+            for channel in 0..plan.channels {
+                let index = (iteration * sequences + sequence) * plan.channels + channel;
+                let task = Task { plan, table: shared.table, words: None, length, channel };
+                let saved = (
+                    &self.tiles[part(tiles, index)],
+                    &self.posterior[part(length * length, index)],
+                );
+                task.backward(saved, d_h, &mut self.scratch, d_projected);
+            }
+        }
+    }
+}
+
+/// Label normaliser of `plan`.
+pub(super) fn label_constants(plan: &Plan) -> Labels {
+    Labels {
+        potential: plan.label_potential,
+        factor: plan.belief,
+        epsilon: plan.epsilon,
+        width: plan.width,
+    }
+}
+
+fn topic_constants(plan: &Plan) -> Topics {
+    Topics {
+        potential: plan.topic_potential,
+        score: plan.topic_score,
+        factor: plan.send_topic,
+        epsilon: plan.epsilon,
+        first: 2 * plan.pairs,
+        stride: plan.stacked,
+    }
+}

@@ -1,0 +1,206 @@
+//! The fused CPU path: the whole training step by hand over reused flat buffers, in f32.
+#![expect(
+    clippy::inline_always,
+    reason = "a kernel body must be inlined into each of its versions"
+)]
+
+mod beliefs;
+mod head;
+mod heads;
+mod lane;
+mod plan;
+mod rotary;
+#[cfg(test)]
+mod tests;
+
+use head::Head;
+use lane::{Extent, Keep, Lane, Shared};
+use plan::Plan;
+use rotary::Table;
+
+use super::{Pt2026, Rope};
+use crate::batch::Batch;
+use crate::engine::{BatchLoss, Engine};
+use crate::error::Result;
+use crate::fused::elementwise::{add, scale};
+use crate::fused::embedding::{SortedIds, Start, scatter};
+use crate::fused::parallel;
+use crate::parametrization::Resolved;
+
+/// Entries per task when gradients of lanes are added up.
+const SUM_BLOCK: usize = 1 << 13;
+
+/// The model of 2026 with forward and backward written out; the same function of parameters and
+/// batch as [`ReferenceEngine`](crate::reference::ReferenceEngine) in f32, up to rounding.
+///
+/// The result has the same bits for any number of threads of the calling rayon pool. After the
+/// first batch of a shape nothing is allocated except inside the product library.
+pub struct FusedPt2026 {
+    plan: Plan,
+    table: Table,
+    lanes: Vec<Lane>,
+    head: Head,
+    sorted: SortedIds,
+    /// Gradient of the unary scores of all rows, `(B n, N)`.
+    d_unary: Vec<f32>,
+}
+
+impl FusedPt2026 {
+    /// The fused form of `model` under the rules in `resolved`.
+    ///
+    /// # Errors
+    /// If the configuration has an option that only the reference path computes (squared topic
+    /// potentials).
+    pub fn new(model: &Pt2026, resolved: &Resolved) -> Result<Self> {
+        Ok(Self {
+            plan: Plan::new(model, resolved)?,
+            table: Table::default(),
+            lanes: Vec::new(),
+            head: Head::default(),
+            sorted: SortedIds::default(),
+            d_unary: Vec::new(),
+        })
+    }
+
+    /// Cuts the batch into lanes; returns the sequences of a full lane.
+    fn prepare(&mut self, batch: &Batch, keep: Keep) -> usize {
+        let plan = &self.plan;
+        if plan.rope != Rope::None {
+            self.table.extend(batch.length, plan.rank, plan.rope_theta);
+        }
+        let each = plan.lane_sequences(batch.sequences, batch.length);
+        let count = batch.sequences.div_ceil(each);
+        if self.lanes.len() < count {
+            self.lanes.resize_with(count, Lane::default);
+        }
+        for (index, lane) in self.lanes[..count].iter_mut().enumerate() {
+            let sequences = each.min(batch.sequences - index * each);
+            lane.reserve(plan, Extent { sequences, length: batch.length }, keep);
+        }
+        let head = &mut self.head;
+        head.labels.clear();
+        head.labels.extend(batch.targets.iter().map(|target| target.label));
+        head.reserve(plan, batch.targets.len());
+        each
+    }
+
+    /// Fills `head.losses`.
+    fn forward(&mut self, parameters: &[f32], batch: &Batch, keep: Keep, each: usize) {
+        let count = batch.sequences.div_ceil(each);
+        let (plan, width) = (&self.plan, self.plan.width);
+        let shared = Shared { plan, table: &self.table, parameters };
+        let table = &parameters[plan.unary.range.clone()];
+        let rows = each * batch.length;
+        parallel::for_each_block(&mut self.lanes[..count], 1, |index, lane| {
+            let lane = &mut lane[0];
+            let from = index * rows;
+            let ids = &batch.ids[from..from + lane.extent.rows()];
+            let unary = lane.unary_mut(plan);
+            for (row, &id) in unary.chunks_exact_mut(width).zip(ids) {
+                row.copy_from_slice(&table[id as usize * width..][..width]);
+            }
+            scale(plan.unary.factor, unary);
+            let words = batch.attention.as_ref().map(|words| &words[from..from + ids.len()]);
+            lane.forward(&shared, words, keep);
+        });
+        for (z, target) in self.head.z.chunks_exact_mut(width).zip(&batch.targets) {
+            let row = target.position as usize;
+            z.copy_from_slice(self.lanes[row / rows].last_scores(plan, row % rows));
+        }
+        self.head.forward(plan, parameters, keep == Keep::Everything);
+    }
+
+    fn backward(&mut self, parameters: &[f32], batch: &Batch, each: usize, gradients: &mut [f32]) {
+        let count = batch.sequences.div_ceil(each);
+        let (plan, width) = (&self.plan, self.plan.width);
+        self.head.backward(plan, parameters, gradients);
+        let shared = Shared { plan, table: &self.table, parameters };
+        let rows = each * batch.length;
+        let head = &self.head;
+        parallel::for_each_block(&mut self.lanes[..count], 1, |index, lane| {
+            let lane = &mut lane[0];
+            let (from, end) = (index * rows, index * rows + lane.extent.rows());
+            lane.d_z[..(end - from) * width].fill(0.0);
+            let targets = &batch.targets;
+            let first = targets.partition_point(|target| (target.position as usize) < from);
+            let last = targets.partition_point(|target| (target.position as usize) < end);
+            let gradients = head.d_z[first * width..last * width].chunks_exact(width);
+            for (target, d_z) in targets[first..last].iter().zip(gradients) {
+                let row = target.position as usize - from;
+                lane.d_z[row * width..][..width].copy_from_slice(d_z);
+            }
+            lane.backward(&shared);
+        });
+        self.add_up_factors(count, gradients);
+        self.unary_gradient(batch, rows, gradients);
+    }
+
+    /// Adds the lanes' gradients of W, in order.
+    fn add_up_factors(&self, count: usize, gradients: &mut [f32]) {
+        let d_factors = &mut gradients[self.plan.factors.clone()];
+        let lanes = &self.lanes[..count];
+        parallel::for_each_block(d_factors, SUM_BLOCK, |index, part| {
+            let start = index * SUM_BLOCK;
+            part.copy_from_slice(&lanes[0].d_factors[start..start + part.len()]);
+            for lane in &lanes[1..] {
+                add(&lane.d_factors[start..start + part.len()], part);
+            }
+        });
+    }
+
+    fn unary_gradient(&mut self, batch: &Batch, rows: usize, gradients: &mut [f32]) {
+        let (plan, width) = (&self.plan, self.plan.width);
+        let size = batch.ids.len() * width;
+        if self.d_unary.len() < size {
+            self.d_unary.resize(size, 0.0);
+        }
+        let lanes = &self.lanes;
+        parallel::for_each_block(&mut self.d_unary[..size], rows * width, |index, part| {
+            part.copy_from_slice(&lanes[index].d_z[..part.len()]);
+        });
+        self.sorted.sort(&batch.ids);
+        let start = if plan.tied { Start::Keep } else { Start::Zero };
+        let d_table = &mut gradients[plan.unary.range.clone()];
+        scatter(&self.sorted, &self.d_unary[..size], width, plan.unary.factor, start, d_table);
+    }
+}
+
+impl Engine for FusedPt2026 {
+    fn loss_and_gradients(
+        &mut self,
+        parameters: &[f32],
+        batch: &Batch,
+        gradients: &mut [f32],
+    ) -> Result<BatchLoss> {
+        let total = self.plan.total;
+        assert!(
+            parameters.len() == total && gradients.len() == total,
+            "parameter and gradient buffers must fit the layout"
+        );
+        batch.validate(self.plan.vocab)?;
+        if batch.targets.is_empty() {
+            gradients.fill(0.0);
+            return Ok(BatchLoss { loss_nats: 0.0, auxiliary: 0.0 });
+        }
+        parallel::in_pool(|| {
+            let each = self.prepare(batch, Keep::Everything);
+            self.forward(parameters, batch, Keep::Everything, each);
+            self.backward(parameters, batch, each, gradients);
+        });
+        let sum: f64 = self.head.losses.iter().map(|&loss| f64::from(loss)).sum();
+        Ok(BatchLoss { loss_nats: sum / batch.targets.len() as f64, auxiliary: 0.0 })
+    }
+
+    fn target_losses(&mut self, parameters: &[f32], batch: &Batch) -> Result<Vec<f32>> {
+        assert_eq!(parameters.len(), self.plan.total, "parameter buffer does not fit the layout");
+        batch.validate(self.plan.vocab)?;
+        if batch.targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        parallel::in_pool(|| {
+            let each = self.prepare(batch, Keep::LastIteration);
+            self.forward(parameters, batch, Keep::LastIteration, each);
+        });
+        Ok(self.head.losses.clone())
+    }
+}
