@@ -1,65 +1,74 @@
 //! AdamW with one group per tensor over flat buffers.
 
+use std::ops::Range;
+
+use models::fused::adamw::{self, Group as StepGroup, State, Step};
 use models::parameters::{Layout, Role};
 use models::parametrization::Resolved;
-use rayon::prelude::*;
-use std::ops::Range;
 
 use crate::config::train::TrainConfig;
 
-/// Elements per unit of parallel work; part of the definition of [`global_norm`].
-const CHUNK: usize = 1 << 14;
 /// Added to the norm when clipping, as in PyTorch's `clip_grad_norm_`.
 const CLIP_EPSILON: f64 = 1e-6;
 
-/// The float types that training state comes in.
-pub trait Real: Copy + Send + Sync + PartialEq + std::fmt::Debug + Default + Into<f64> {
-    /// Nearest value of this type.
-    fn nearest(value: f64) -> Self;
-    /// One AdamW update of an element: `(theta, m, v, gradient)`.
-    fn update(element: (&mut Self, &mut Self, &mut Self, Self), constants: &Constants<Self>);
+/// The float types that training state comes in: f32 runs through the fused kernels, f64 is the
+/// plain definition and serves known answers.
+pub trait Real: Copy + Send + Sync + PartialEq + std::fmt::Debug + Default {
+    /// One AdamW step of all `groups`.
+    fn update(buffers: Buffers<'_, Self>, groups: &[StepGroup], step: &Step);
+
+    /// Sum of squares in f64.
+    fn sum_of_squares(values: &[Self]) -> f64;
 }
 
-/// Numbers of one group at one step.
-#[derive(Debug, Clone, Copy)]
-pub struct Constants<F> {
-    gradient_factor: F,
-    beta1: F,
-    one_minus_beta1: F,
-    beta2: F,
-    one_minus_beta2: F,
-    /// 1 - learning rate times decay.
-    shrink: F,
-    /// learning rate / (1 - beta1^t).
-    rate: F,
-    /// 1 / sqrt(1 - beta2^t).
-    root_correction: F,
-    epsilon: F,
+/// Parameters, both moments and gradients of one step, in layout order.
+#[derive(Debug)]
+pub struct Buffers<'a, F> {
+    /// Parameters.
+    pub parameters: &'a mut [F],
+    /// Means of gradients.
+    pub first: &'a mut [F],
+    /// Means of squared gradients.
+    pub second: &'a mut [F],
+    /// Gradients before clipping.
+    pub gradients: &'a [F],
 }
 
-macro_rules! real {
-    ($float:ty) => {
-        impl Real for $float {
-            fn nearest(value: f64) -> Self {
-                value as $float
-            }
+impl Real for f32 {
+    fn update(buffers: Buffers<'_, Self>, groups: &[StepGroup], step: &Step) {
+        let Buffers { parameters, first, second, gradients } = buffers;
+        adamw::update(State { parameters, first, second, gradients }, groups, step);
+    }
 
-            #[inline]
-            fn update(
-                (theta, m, v, gradient): (&mut Self, &mut Self, &mut Self, Self),
-                c: &Constants<Self>,
-            ) {
-                let g = gradient * c.gradient_factor;
-                *m = c.beta1 * *m + c.one_minus_beta1 * g;
-                *v = c.beta2 * *v + c.one_minus_beta2 * (g * g);
-                let root = v.sqrt() * c.root_correction + c.epsilon;
-                *theta = *theta * c.shrink - c.rate * (*m / root);
+    fn sum_of_squares(values: &[Self]) -> f64 {
+        adamw::sum_of_squares(values)
+    }
+}
+
+impl Real for f64 {
+    fn update(buffers: Buffers<'_, Self>, groups: &[StepGroup], step: &Step) {
+        let Buffers { parameters, first, second, gradients } = buffers;
+        let &Step { beta1, beta2, count, gradient_scale } = step;
+        let correction1 = 1.0 - beta1.powf(count as f64);
+        let correction2 = 1.0 - beta2.powf(count as f64);
+        for group in groups {
+            let &StepGroup { learning_rate, weight_decay, epsilon, .. } = group;
+            for index in group.range.clone() {
+                let gradient = gradients[index] * gradient_scale;
+                let (m, v) = (&mut first[index], &mut second[index]);
+                *m = beta1 * *m + (1.0 - beta1) * gradient;
+                *v = beta2 * *v + (1.0 - beta2) * gradient * gradient;
+                let root = (*v / correction2).sqrt() + epsilon;
+                parameters[index] -=
+                    learning_rate * (weight_decay * parameters[index] + *m / correction1 / root);
             }
         }
-    };
+    }
+
+    fn sum_of_squares(values: &[Self]) -> f64 {
+        values.iter().map(|value| value * value).sum()
+    }
 }
-real!(f32);
-real!(f64);
 
 /// What one tensor multiplies the global constants by.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,77 +174,24 @@ impl<F: Real> AdamW<F> {
         assert_eq!(parameters.len(), total, "parameters do not fit the groups");
         assert_eq!(gradients.len(), total, "gradients do not fit the groups");
         self.steps += 1;
-        let constants: Vec<Constants<F>> = self
-            .groups
-            .iter()
-            .map(|group| self.constants_of(group, learning_rate, gradient_factor))
-            .collect();
-        let mut work = Vec::with_capacity(total / CHUNK + self.groups.len());
-        let mut rest = (
-            parameters,
-            self.first_moment.as_mut_slice(),
-            self.second_moment.as_mut_slice(),
-            gradients,
-        );
-        for (group, constants) in self.groups.iter().zip(&constants) {
-            let size = group.range.len();
-            let (theta, after_theta) = rest.0.split_at_mut(size);
-            let (m, after_m) = rest.1.split_at_mut(size);
-            let (v, after_v) = rest.2.split_at_mut(size);
-            let (g, after_g) = rest.3.split_at(size);
-            rest = (after_theta, after_m, after_v, after_g);
-            let parts = theta.chunks_mut(CHUNK).zip(m.chunks_mut(CHUNK));
-            let parts = parts.zip(v.chunks_mut(CHUNK)).zip(g.chunks(CHUNK));
-            work.extend(parts.map(|(((theta, m), v), g)| (theta, m, v, g, constants)));
-        }
-        work.into_par_iter().for_each(|(theta, m, v, g, constants)| {
-            for (((theta, m), v), &g) in theta.iter_mut().zip(m).zip(v).zip(g) {
-                F::update((theta, m, v, g), constants);
-            }
-        });
-    }
-
-    fn constants_of(&self, group: &Group, learning_rate: f64, factor: f64) -> Constants<F> {
         let AdamConstants { beta1, beta2, epsilon, weight_decay } = self.constants;
-        let rate = learning_rate * group.learning_rate;
-        let steps = self.steps as f64;
-        Constants {
-            gradient_factor: F::nearest(factor),
-            beta1: F::nearest(beta1),
-            one_minus_beta1: F::nearest(1.0 - beta1),
-            beta2: F::nearest(beta2),
-            one_minus_beta2: F::nearest(1.0 - beta2),
-            shrink: F::nearest(1.0 - rate * weight_decay * group.weight_decay),
-            rate: F::nearest(rate / (1.0 - beta1.powf(steps))),
-            root_correction: F::nearest(1.0 / (1.0 - beta2.powf(steps)).sqrt()),
-            epsilon: F::nearest(epsilon * group.epsilon),
-        }
+        let of_step = |group: &Group| StepGroup {
+            range: group.range.clone(),
+            learning_rate: learning_rate * group.learning_rate,
+            weight_decay: weight_decay * group.weight_decay,
+            epsilon: epsilon * group.epsilon,
+        };
+        let groups: Vec<StepGroup> = self.groups.iter().map(of_step).collect();
+        let step = Step { beta1, beta2, count: self.steps, gradient_scale: gradient_factor };
+        let (first, second) = (&mut self.first_moment[..], &mut self.second_moment[..]);
+        F::update(Buffers { parameters, first, second, gradients }, &groups, &step);
     }
 }
 
 /// Euclidean norm of all gradients, summed in f64 over fixed chunks in order: the same bits for
 /// any number of threads. Finite exactly if every gradient is.
 pub fn global_norm<F: Real>(gradients: &[F]) -> f64 {
-    let sums: Vec<f64> = gradients.par_chunks(CHUNK).map(square_sum).collect();
-    sums.iter().sum::<f64>().sqrt()
-}
-
-fn square_sum<F: Real>(values: &[F]) -> f64 {
-    // Eight separate sums let the loop be vectorised without changing its meaning.
-    let mut sums = [0f64; 8];
-    let blocks = values.chunks_exact(8);
-    let mut rest = 0.0;
-    for &value in blocks.remainder() {
-        let value: f64 = value.into();
-        rest += value * value;
-    }
-    for block in blocks {
-        for (sum, &value) in sums.iter_mut().zip(block) {
-            let value: f64 = value.into();
-            *sum += value * value;
-        }
-    }
-    sums.iter().sum::<f64>() + rest
+    F::sum_of_squares(gradients).sqrt()
 }
 
 /// Factor on gradients of global norm `norm` so that it is at most `threshold`; 1 if
