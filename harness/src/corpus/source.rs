@@ -6,6 +6,7 @@ use models::batch::Batch;
 
 use super::{Corpus, EvaluationSet, Split, TrainingBatches};
 use crate::config::data::DataConfig;
+use crate::config::train::TrainConfig;
 use crate::error::Result;
 use crate::train::{BatchSource, EvaluationBatch};
 
@@ -18,8 +19,8 @@ pub struct CorpusSource {
 }
 
 impl CorpusSource {
-    /// Steps of `sequences_per_batch` sequences in `micro_batches` parts, evaluation on `split`
-    /// in batches of the size of one part. `data_seed` orders and masks training sequences;
+    /// Steps of `train.batch` sequences in `train.micro_batches` parts, evaluation on `split` in
+    /// batches of `train.evaluation_batch`. `data_seed` orders and masks training sequences;
     /// evaluation depends on the configuration only.
     ///
     /// # Errors
@@ -27,14 +28,15 @@ impl CorpusSource {
     pub fn new(
         corpus: Arc<Corpus>,
         config: &DataConfig,
-        (sequences_per_batch, micro_batches): (usize, usize),
+        train: &TrainConfig,
         data_seed: u64,
         split: Split,
     ) -> Result<Self> {
+        let micro_batches = train.micro_batches;
         assert!(micro_batches > 0, "a step has at least one part");
         let set = EvaluationSet::new(corpus.clone(), config, split)?;
-        let training = TrainingBatches::new(corpus, config, sequences_per_batch, data_seed)?;
-        let evaluation = set.batches((sequences_per_batch / micro_batches).max(1)).collect();
+        let training = TrainingBatches::new(corpus, config, train.batch, data_seed)?;
+        let evaluation = set.batches(train.evaluation_batch).collect();
         let unigram_loss_nats = set.unigram_loss_nats();
         Ok(Self { training, micro_batches, evaluation, unigram_loss_nats })
     }

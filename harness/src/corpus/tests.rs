@@ -7,6 +7,7 @@ use models::batch::Batch;
 
 use super::*;
 use crate::config::data::{MaskingConfig, TokenizerConfig, TokenizerKind};
+use crate::config::train::TrainConfig;
 use crate::train::{BatchSource, EvaluationBatch};
 
 fn embedded_config() -> DataConfig {
@@ -297,8 +298,10 @@ fn invariant_byte_level_round_trip() {
 #[test]
 fn invariant_the_source_hands_out_parts_and_fixed_evaluation_batches() {
     let (config, corpus) = words(Packing::Documents, 8);
+    let train =
+        TrainConfig { batch: 6, micro_batches: 3, evaluation_batch: 2, ..TrainConfig::default() };
     let source =
-        |seed| CorpusSource::new(corpus.clone(), &config, (6, 3), seed, Split::Validation).unwrap();
+        |seed| CorpusSource::new(corpus.clone(), &config, &train, seed, Split::Validation).unwrap();
     let (one, other) = (source(1), source(2));
     assert_eq!(one.training_batch(4, 2), one.training().micro_batch(4, 2, 3));
     assert_ne!(one.training_batch(4, 2), other.training_batch(4, 2));

@@ -1,5 +1,5 @@
-//! A recorded training run: AdamW with decoupled decay and a global-norm clip, in the file's
-//! float type. Written out here so that the trace checks the optimiser's definition as well.
+//! A recorded training run, repeated by the trainer's own optimiser (in f64): AdamW with
+//! decoupled decay and a global-norm clip.
 
 use candle_core::{DType, Device, Tensor};
 use models::ModelError;
@@ -8,9 +8,7 @@ use models::architecture::Architecture;
 use super::mlm::{MlmCase, MlmRun};
 use super::{Computed, KnownAnswer};
 use crate::error::Result;
-
-/// Added to the norm before the threshold is divided by it.
-const CLIP_GUARD: f64 = 1e-6;
+use crate::train::optimiser::{AdamConstants, AdamW, Group, clip_factor, global_norm};
 
 /// Constants of the recorded run.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +45,11 @@ impl TraceSettings {
             clip: file.number("clip")?,
         })
     }
+
+    fn constants(&self) -> AdamConstants {
+        let &Self { beta1, beta2, epsilon, weight_decay, .. } = self;
+        AdamConstants { beta1, beta2, epsilon, weight_decay }
+    }
 }
 
 /// Losses, gradient norms and final weights of a repeated run.
@@ -68,29 +71,32 @@ impl Trace {
         settings: &TraceSettings,
         dtype: DType,
     ) -> std::result::Result<Self, ModelError> {
-        let mut weights = initial.iter().map(flat).collect::<candle_core::Result<Vec<_>>>()?;
-        let zeros: Vec<Vec<f64>> = weights.iter().map(|values| vec![0.0; values.len()]).collect();
-        let (mut first, mut second) = (zeros.clone(), zeros);
+        let layout = model.layout();
+        let group = |(position, &learning_rate): (usize, &f64)| {
+            let range = layout.range(position);
+            Group { range, learning_rate, weight_decay: 1.0, epsilon: 1.0 }
+        };
+        let groups = rates.iter().enumerate().map(group).collect();
+        let mut optimiser = AdamW::new(groups, settings.constants());
+        let mut weights = concatenated(initial)?;
         let (mut losses, mut gradient_norms) = (Vec::new(), Vec::new());
-        for (step, case) in cases.iter().enumerate() {
-            let specs = model.layout().specs();
-            let parameters = specs.iter().zip(&weights).map(|(spec, values)| {
-                Tensor::from_slice(values, spec.shape(), &Device::Cpu)?.to_dtype(dtype)
-            });
-            let parameters = parameters.collect::<candle_core::Result<Vec<_>>>()?;
+        for case in cases {
+            let tensor = |position: usize| {
+                let (shape, range) = (layout.specs()[position].shape(), layout.range(position));
+                Tensor::from_slice(&weights[range], shape, &Device::Cpu)?.to_dtype(dtype)
+            };
+            let parameters =
+                (0..rates.len()).map(tensor).collect::<candle_core::Result<Vec<_>>>()?;
             let run = MlmRun::new(model, case, &parameters)?;
-            let gradients =
-                run.gradients.iter().map(flat).collect::<candle_core::Result<Vec<_>>>()?;
-            let norm = gradients.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
+            let gradients = concatenated(&run.gradients)?;
+            let norm = global_norm(&gradients);
             losses.push(run.loss.to_dtype(DType::F64)?.to_scalar::<f64>()?);
             gradient_norms.push(norm);
-            let shrink = (settings.clip / (norm + CLIP_GUARD)).min(1.0);
-            for (which, gradient) in gradients.iter().enumerate() {
-                let rate = settings.learning_rate * rates[which];
-                let moments = (&mut first[which][..], &mut second[which][..]);
-                adamw(&mut weights[which], moments, gradient, shrink, rate, step, settings);
-            }
+            let factor = clip_factor(norm, settings.clip);
+            optimiser.step(&mut weights, &gradients, settings.learning_rate, factor);
         }
+        let tensor = |position: usize| weights[layout.range(position)].to_vec();
+        let weights = (0..rates.len()).map(tensor).collect();
         Ok(Self { losses, gradient_norms, weights })
     }
 
@@ -119,30 +125,11 @@ impl Trace {
     }
 }
 
-fn flat(tensor: &Tensor) -> candle_core::Result<Vec<f64>> {
-    tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()
-}
-
-/// One AdamW step of one tensor (Loshchilov & Hutter 2019): decay by `rate * weight_decay`, then
-/// `rate * m^ / (sqrt(v^) + epsilon)` with bias-corrected moments.
-fn adamw(
-    weights: &mut [f64],
-    (first, second): (&mut [f64], &mut [f64]),
-    gradient: &[f64],
-    shrink: f64,
-    rate: f64,
-    step: usize,
-    settings: &TraceSettings,
-) {
-    let count = step as i32 + 1;
-    let correction1 = 1.0 - settings.beta1.powi(count);
-    let correction2 = 1.0 - settings.beta2.powi(count);
-    for (entry, weight) in weights.iter_mut().enumerate() {
-        let g = gradient[entry] * shrink;
-        first[entry] = settings.beta1 * first[entry] + (1.0 - settings.beta1) * g;
-        second[entry] = settings.beta2 * second[entry] + (1.0 - settings.beta2) * g * g;
-        *weight *= 1.0 - rate * settings.weight_decay;
-        let spread = (second[entry] / correction2).sqrt() + settings.epsilon;
-        *weight -= rate * (first[entry] / correction1) / spread;
+/// Values of all tensors, one after the other.
+fn concatenated(tensors: &[Tensor]) -> candle_core::Result<Vec<f64>> {
+    let mut values = Vec::new();
+    for tensor in tensors {
+        values.extend(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?);
     }
+    Ok(values)
 }

@@ -8,14 +8,17 @@ pub mod evaluate;
 pub mod observer;
 pub mod optimiser;
 pub mod outcome;
+pub mod progress;
 pub mod recorder;
 pub mod schedule;
 pub mod source;
+pub mod stop;
 mod trainer;
 
 pub use evaluate::{DocumentLoss, Evaluation, evaluate};
 pub use observer::{Observer, Silent, StepMetrics};
 pub use outcome::{Divergence, RunFolder, TrainJob, TrainOutcome};
+pub use progress::{JobProgress, Progress};
 pub use source::{BatchSource, EvaluationBatch};
 pub use trainer::run;
 
