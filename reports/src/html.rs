@@ -10,8 +10,10 @@ use crate::cell::{Cell, Column, ColumnKind};
 use crate::document::{Block, Document};
 use crate::error::Result;
 use crate::markdown::provenance_parts;
-use crate::{Figure, Provenance, Table, inline};
+use crate::{Figure, Provenance, Table, figure, inline};
 
+/// Letters of a cell up to which it is kept on one line.
+const LONGEST_UNBROKEN: usize = 28;
 const TEMPLATE: &str = include_str!("report.html.jinja");
 
 /// A whole document.
@@ -29,7 +31,13 @@ pub(crate) fn document(document: &Document) -> Result<String> {
             context! { title => &section.title, anchor => section.anchor(), blocks }
         })
         .collect();
-    let page = context! { title => &document.title, sections };
+    let figures = document.sections.iter().flat_map(|section| &section.blocks);
+    let figures = figures.filter_map(|block| match block {
+        Block::Figure(figure) => Some(figure),
+        _ => None,
+    });
+    let dark_colours = Value::from_safe_string(figure::dark_colours(figures));
+    let page = context! { title => &document.title, sections, dark_colours };
     Ok(environment.get_template("report")?.render(page)?)
 }
 
@@ -93,7 +101,12 @@ pub(crate) fn table(table: &Table) -> String {
     for row in table.rows() {
         out.push_str("<tr>");
         for (cell, column) in row.iter().zip(&table.columns) {
-            let _ = write!(out, "<td{}>{}</td>", class(column), table_cell(cell));
+            let short = cell.display().chars().count() <= LONGEST_UNBROKEN;
+            let class = match class(column) {
+                "" if short => " class=\"short\"",
+                class => class,
+            };
+            let _ = write!(out, "<td{class}>{}</td>", table_cell(cell));
         }
         out.push_str("</tr>\n");
     }

@@ -47,7 +47,15 @@ pub fn safe_target(target: &str) -> String {
 
 /// A link target inside Markdown's parentheses.
 pub fn escape_target(target: &str) -> String {
-    safe_target(target).replace(' ', "%20").replace('(', "%28").replace(')', "%29")
+    let mut out = String::new();
+    for letter in safe_target(target).chars() {
+        if letter.is_ascii_control() || " ()<>[]|\\`\"*".contains(letter) {
+            let _ = write!(out, "%{:02X}", u32::from(letter));
+        } else {
+            out.push(letter);
+        }
+    }
+    out
 }
 
 /// Inline Markdown (`` `code` ``, `**bold**`, `[text](target)`) as HTML; all else is escaped.
@@ -74,6 +82,9 @@ pub fn to_html(text: &str) -> String {
                 ('\\', Some(next)) if next.is_ascii_punctuation() => (next, 2),
                 _ => (letter, letter.len_utf8()),
             };
+            // No line break between a number and its percent sign.
+            let percent = shown == ' ' && rest[length..].starts_with('%');
+            let shown = if percent { '\u{a0}' } else { shown };
             out.push_str(&escape_html(shown.encode_utf8(&mut [0; 4])));
             rest = &rest[length..];
         }

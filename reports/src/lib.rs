@@ -29,6 +29,8 @@ mod html;
 mod inline;
 pub mod markdown;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use cell::{Cell, Column, ColumnKind, Digits};
 pub use document::{Block, Document, Section};

@@ -49,6 +49,11 @@ impl Axis {
         Self { low: low - room, high: high + room, scale, label: label.to_owned() }
     }
 
+    /// Room a label needs beside its neighbours, in font sizes.
+    pub fn label_letters(&self) -> f64 {
+        if self.scale == Scale::Logarithmic(Notation::Power) { 6.0 } else { 4.4 }
+    }
+
     /// At most about `most` ticks as (position, label), ascending.
     pub fn ticks(&self, most: usize) -> Vec<(f64, String)> {
         let ticks = match &self.scale {

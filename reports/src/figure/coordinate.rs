@@ -50,7 +50,7 @@ pub fn coordinate_check(data: &CoordinateFigure, name: &str) -> Result<Figure> {
     let caption = format!(
         "{} against width on log2 axes, averaged over n = {} seeds, after different numbers of \
          optimiser steps; a flat line is what the parametrization promises. Slopes per octave with \
-         95 % intervals over seeds are in the data. {}.",
+         95 % intervals over seeds are in the data. Setting: {}.",
         escape_caption(&capitalised(&data.statistic)),
         data.seeds,
         escape_caption(&data.setting),

@@ -14,7 +14,7 @@ mod perturbation;
 mod size;
 mod style;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod training;
 mod transfer;
 
@@ -34,6 +34,8 @@ pub use data::{
 
 use axis::{Axis, Scale};
 use page::{Entry, Mark, Panel, Width};
+
+use std::collections::BTreeSet;
 
 use crate::{ReportError, Result, Table};
 
@@ -63,12 +65,22 @@ impl Figure {
     pub(crate) fn inline_svg(&self) -> String {
         let inline = |svg: &str, class: &str| {
             let prefix = format!("{}-{class}-", self.name);
-            svg.replace("id=\"", &format!("id=\"{prefix}"))
+            style::themed(svg)
+                .replace("id=\"", &format!("id=\"{prefix}"))
                 .replace("url(#", &format!("url(#{prefix}"))
                 .replacen("<svg ", &format!("<svg class=\"{class}\" "), 1)
         };
         inline(&self.svg, "wide") + "\n" + &inline(&self.svg_narrow, "narrow")
     }
+}
+
+/// CSS that gives every colour of `figures` a lighter variant, for dark pages.
+pub(crate) fn dark_colours<'a>(figures: impl Iterator<Item = &'a Figure>) -> String {
+    let colours: BTreeSet<&str> = figures
+        .flat_map(|figure| style::colours(&figure.svg).chain(style::colours(&figure.svg_narrow)))
+        .collect();
+    let rules = colours.into_iter().map(|c| format!("--c{c}: {};", style::for_dark(c)));
+    format!(":root {{ {} }}", rules.collect::<Vec<_>>().join(" "))
 }
 
 /// What a figure has besides its drawing.

@@ -284,7 +284,9 @@ impl Drawing<'_> {
         let font = f64::from(small);
         let grid = Pen { colour: GRID, width: 1.0, dash: None };
         let tick = Pen { colour: SOFT_INK, width: 1.0, dash: None };
-        for (position, label) in self.panel.x.ticks((width / (4.4 * font)) as usize) {
+        for (position, label) in
+            self.panel.x.ticks((width / (self.panel.x.label_letters() * font)) as usize)
+        {
             let x = self.x(position);
             self.canvas.line((x, top), (x, bottom), grid);
             self.canvas.line((x, bottom), (x, bottom + 4.0), tick);

@@ -48,7 +48,7 @@ pub fn perturbation_scatter(data: &PerturbationFigure) -> Result<Figure> {
     legend.extend(correlation(data).map(|text| Entry::words(&text)));
     let caption = format!(
         "Each point is one set of hyper-parameters, run at both widths with the same data order \
-         and masks (n = {} sets with finite losses at both widths, of {}).{} {}.",
+         and masks (n = {} sets with finite losses at both widths, of {}).{} Setting: {}.",
         drawn().count(),
         data.points.len(),
         correlation(data)

@@ -103,7 +103,7 @@ impl Axes {
             .collect();
         legend.extend(unigram.entry());
         let caption = format!(
-            "Points are means over seeds ({}), {INTERVALS}.{} {}.",
+            "Points are means over seeds ({}), {INTERVALS}.{} Setting: {}.",
             count_range(points().map(|point| point.n)),
             unigram.caption(),
             escape_caption(&data.setting),

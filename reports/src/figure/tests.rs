@@ -3,7 +3,7 @@
 use super::*;
 use crate::Provenance;
 
-fn provenance() -> Provenance {
+pub(crate) fn provenance() -> Provenance {
     Provenance::new("crossscale reproduce --preset laptop", ["3f2a91c0", "77c1d2e4"])
 }
 
@@ -135,7 +135,7 @@ fn coordinate() -> CoordinateFigure {
     }
 }
 
-fn all() -> Vec<Figure> {
+pub(crate) fn all() -> Vec<Figure> {
     vec![
         loss_vs_parameters(&sizes()).unwrap(),
         loss_vs_flops(&sizes()).unwrap(),

@@ -54,7 +54,7 @@ pub fn learning_rate_transfer(data: &TransferFigure) -> Result<Figure> {
     let caption = format!(
         "Lines are means over seeds ({}); shading is their range from lowest to highest; stars \
          are minima of parabolas through the five points nearest the lowest. Rates at which any \
-         seed diverged are left out of the line and marked at the upper edge. {}.",
+         seed diverged are left out of the line and marked at the upper edge. Setting: {}.",
         count_range(points().map(|point| point.losses_nats.len() + point.diverged)),
         escape_caption(&data.setting),
     );
