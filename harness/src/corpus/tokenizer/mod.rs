@@ -152,19 +152,4 @@ fn pieces(text: &str, size: usize) -> Vec<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn invariant_pieces_join_to_the_text() {
-        let text = "one\n\ntwo\r\nthree — \n\u{2003}four\n five\nsix\n";
-        for size in 0..10 {
-            assert_eq!(pieces(text, size).concat(), text);
-        }
-        assert_eq!(
-            pieces(text, 0),
-            ["one\n", "\ntwo\r", "\nthree — \n\u{2003}four\n five", "\nsix\n"]
-        );
-        assert_eq!(pieces("", 4), [""]);
-    }
-}
+mod tests;
