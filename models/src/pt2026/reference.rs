@@ -25,19 +25,24 @@ pub struct ForwardConstants {
     pub head_logits: f64,
     /// Factor on the messages to the labels (1 at the base width).
     pub message: f64,
+    /// Factor on the unary factor as a tied decoder (1/N at the base width).
+    pub tied_logits: f64,
 }
 
 impl ForwardConstants {
-    /// Constants of `base` times `sites`; without width normalisation they are 1 at any width.
+    /// Constants of `base` times `sites`. Without width normalisation the first four are 1 at any
+    /// width.
     fn new(base: &Pt2026Config, sites: &SiteScales) -> Self {
+        let tied_logits = sites.tied_logits / base.width as f64;
         if !base.width_normalisation {
-            return Self { belief: 1.0, topic: 1.0, head_logits: 1.0, message: 1.0 };
+            return Self { belief: 1.0, topic: 1.0, head_logits: 1.0, message: 1.0, tied_logits };
         }
         Self {
             belief: base.width as f64 * sites.belief,
             topic: base.topics() as f64 * sites.topic,
             head_logits: sites.attention_logits / base.rank() as f64,
             message: sites.message,
+            tied_logits,
         }
     }
 }
@@ -133,7 +138,7 @@ impl Architecture for Pt2026 {
     }
 
     /// `a (W_out LN(SiLU(W_d x + b_d)) + b_out)` on the beliefs `x = N norm(z)`. A tied decoder
-    /// reads with `S / N`: S has entries of order one where a decoder has 1/N.
+    /// reads with `S / N0` at the base width: S has entries of order one, a decoder of order 1/N.
     fn head(&self, w: &Weights, rows: &Tensor, probe: &mut dyn Probe) -> Result<Tensor> {
         let features = self.beliefs(rows)?;
         let (weight, bias) = (w.get("head.dense.weight")?, w.get("head.dense.bias")?);
@@ -145,7 +150,7 @@ impl Architecture for Pt2026 {
         })?;
         probe.record("head_features", 0, &normal)?;
         let decoder = if self.config.tied {
-            (w.get("unary")? / self.constants.belief)?
+            (w.get("unary")? * self.constants.tied_logits)?
         } else {
             w.get("head.decoder.weight")?
         };

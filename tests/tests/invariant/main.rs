@@ -2,3 +2,4 @@
 
 mod baselines;
 mod pt2023;
+mod pt2026;

@@ -107,7 +107,7 @@ impl Plan {
         let message = (constants.message * step) as f32;
         let logit_multiplier = config.logit_multiplier as f32;
         let mut decoder_weight = if config.tied {
-            Place { factor: unary.factor / constants.belief as f32, ..unary.clone() }
+            Place { factor: unary.factor * constants.tied_logits as f32, ..unary.clone() }
         } else {
             place("head.decoder.weight")?
         };
