@@ -86,9 +86,9 @@ impl Encoder {
         &self.config
     }
 
-    /// Runs the iterations. Per iteration `t` the probe sees `label_beliefs` (what enters the
-    /// messages), `head_logits`, `head_posterior` and `label_scores`; after the last one
-    /// `last_head_posterior` and `out`.
+    /// Runs the iterations. In each the probe sees `belief` (label beliefs), `head_logits`,
+    /// `head_posterior`, `message` (G to the words), `z` (label scores) and, if there is a root,
+    /// `root_scores`; after the last one `last_head_posterior` and `out`.
     pub fn run(
         &self,
         w: &Weights,
@@ -139,10 +139,13 @@ impl Encoder {
 }
 
 fn record(state: &State, iteration: usize, probe: &mut dyn Probe) -> Result<()> {
-    probe.record("label_beliefs", iteration, &state.label_beliefs.words)?;
+    probe.record("belief", iteration, &state.label_beliefs.words)?;
     probe.record("head_logits", iteration, &state.heads.joined()?)?;
     probe.record("head_posterior", iteration, &state.head_posterior.joined()?)?;
-    probe.record("label_scores", iteration, &state.labels.words)?;
+    probe.record("z", iteration, &state.labels.words)?;
+    if let Some(message) = &state.message {
+        probe.record("message", iteration, message)?;
+    }
     if let Some(root) = &state.labels.root {
         probe.record("root_scores", iteration, root)?;
     }

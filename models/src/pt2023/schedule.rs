@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) label_beliefs: Labels,
     /// Head posteriors of the previous iteration.
     pub(super) head_posterior: Candidates,
+    /// Message G to the words, `(B, n, d)`; none before the first iteration.
+    pub(super) message: Option<Tensor>,
 }
 
 /// Share of the old value in damped logits and scores: `share old + (1 - share) scale new`.
@@ -111,7 +113,7 @@ impl Inference<'_> {
         let heads = self.masks.forbid(&heads)?;
         let label_beliefs = self.normalise_labels(&labels)?;
         let head_posterior = self.normalise_heads(&heads)?;
-        Ok(State { labels, heads, label_beliefs, head_posterior })
+        Ok(State { labels, heads, label_beliefs, head_posterior, message: None })
     }
 
     /// Beliefs as they enter messages: padding is silent.
@@ -141,13 +143,13 @@ impl Inference<'_> {
         })
     }
 
-    /// Unary scores plus message G: the undamped label scores times `lambda_Z`.
+    /// Unary scores plus message G, the undamped label scores times `lambda_Z`; and message G.
     fn label_update(
         &self,
         beliefs: &Labels,
         projections: &Projections,
         posterior: &Candidates,
-    ) -> Result<Labels> {
+    ) -> Result<(Labels, Tensor)> {
         let one_way = self.config.head_message_only;
         let mut message =
             self.ternary.label_message(projections, &posterior.words, &self.groups, one_way)?;
@@ -165,8 +167,8 @@ impl Inference<'_> {
             let message = node.root_message(&beliefs.words, posterior)?;
             root_message = Some(times(&message, self.constants.message)?);
         }
-        let words = (self.unary + times(&message, self.constants.message)?)?;
-        Ok(Labels { words, root: root_message })
+        let message = times(&message, self.constants.message)?;
+        Ok((Labels { words: (self.unary + &message)?, root: root_message }, message))
     }
 
     fn damp_heads(&self, old: &Candidates, new: &Candidates) -> Result<Candidates> {
@@ -213,9 +215,9 @@ impl Inference<'_> {
             posterior = self.step_heads(&state.head_posterior, &posterior)?;
         }
         let head_posterior = self.drop_heads(&posterior, iteration)?;
-        let update = self.label_update(&speaking, &projections, &head_posterior)?;
+        let (update, message) = self.label_update(&speaking, &projections, &head_posterior)?;
         let labels = self.drop_labels(&self.damp_labels(&state.labels, &update)?, iteration)?;
-        Ok(State { labels, heads, label_beliefs, head_posterior })
+        Ok(State { labels, heads, label_beliefs, head_posterior, message: Some(message) })
     }
 
     /// Labels and heads from the beliefs of the previous iteration. The logits it returns are not
@@ -230,9 +232,9 @@ impl Inference<'_> {
         let speaking = self.speaking(&label_beliefs)?;
         let projections = self.ternary.project(&speaking.words)?;
         let logits = self.damp_heads(&heads, &self.head_update(&speaking, &projections)?)?;
-        let update = self.label_update(&speaking, &projections, &head_posterior)?;
+        let (update, message) = self.label_update(&speaking, &projections, &head_posterior)?;
         let labels = self.drop_labels(&self.damp_labels(&state.labels, &update)?, iteration)?;
-        Ok(State { labels, heads: logits, label_beliefs, head_posterior })
+        Ok(State { labels, heads: logits, label_beliefs, head_posterior, message: Some(message) })
     }
 
     /// Head posteriors after the last iteration.

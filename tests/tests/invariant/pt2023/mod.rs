@@ -3,9 +3,11 @@
 mod cases;
 mod oracle;
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Device, Tensor, Var};
 use cases::Case;
-use models::architecture::{Architecture, NoProbe, TensorBatch, Weights};
+use models::architecture::{Architecture, NoProbe, Probe, TensorBatch, Weights};
 use models::batch::{Batch, DropoutKey, Target};
 use models::engine::Engine;
 use models::family::{FamilyConfig, parametrise};
@@ -219,6 +221,64 @@ fn invariant_pt2023_dropout_is_reproducible_and_off_in_evaluation() {
             let (mut engine, _) = self::engine(&without);
             engine.target_losses(&parameters, &batch(config.vocab, Some(key))).unwrap()
         });
+    }
+}
+
+/// Keeps what the encoder records.
+#[derive(Default)]
+struct Recorder(BTreeMap<(String, usize), Vec<f64>>);
+
+impl Probe for Recorder {
+    fn record(&mut self, site: &str, iteration: usize, value: &Tensor) -> models::Result<()> {
+        let values = value.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+        self.0.insert((site.to_owned(), iteration), values);
+        Ok(())
+    }
+}
+
+#[test]
+fn invariant_pt2023_dropout_acts_on_head_posteriors_and_on_label_scores() {
+    for config in small_models() {
+        let config = Pt2023Config { dropout: 0.25, ..config };
+        let model = config.model(&config, &SiteScales::BASE).unwrap();
+        let (_, parameters) = engine(&config);
+        let layout = model.layout();
+        let stored = |(position, spec): (usize, &models::parameters::ParameterSpec)| {
+            let values = &parameters[layout.range(position)];
+            let tensor = Tensor::from_slice(values, spec.shape(), &Device::Cpu).unwrap();
+            tensor.to_dtype(DType::F64).unwrap()
+        };
+        let tensors: Vec<Tensor> = layout.specs().iter().enumerate().map(stored).collect();
+        let weights = Weights::new(layout, &tensors, None);
+        let run = |dropout| {
+            let batch = batch(config.vocab, dropout);
+            let batch = TensorBatch::new(&batch, DType::F64, &Device::Cpu).unwrap();
+            let mut recorder = Recorder::default();
+            model.encode(&weights, &batch, &mut recorder).unwrap();
+            recorder.0
+        };
+        let (plain, dropped) = (run(None), run(Some(DropoutKey { seed: 1, step: 7 })));
+        // Up to the first head posterior both runs are the same; the scores follow from it.
+        let first = |site: &str| (site.to_owned(), 0);
+        let entries = |site: &str| {
+            let pairs = plain[&first(site)].iter().copied().zip(dropped[&first(site)].clone());
+            pairs.filter(|&(plain, _)| plain != 0.0).collect::<Vec<(f64, f64)>>()
+        };
+        // Within five standard errors: some hundred entries.
+        let assert_rate = |entries: &[(f64, f64)]| {
+            let kept = entries.iter().filter(|&&(_, dropped)| dropped != 0.0).count();
+            let share = kept as f64 / entries.len() as f64;
+            let error = 5.0 * (0.25f64 * 0.75 / entries.len() as f64).sqrt();
+            assert!((share - 0.75).abs() < error, "{share} of {config:?}");
+        };
+        let posterior = entries("head_posterior");
+        assert_rate(&posterior);
+        for (plain, dropped) in posterior {
+            assert!(dropped == 0.0 || (plain / 0.75 - dropped).abs() < 1e-7);
+        }
+        assert_rate(&entries("z"));
+        let roots = &dropped[&first("root_scores")];
+        assert!(roots.iter().any(|&z| z == 0.0) && roots.iter().any(|&z| z != 0.0));
     }
 }
 
