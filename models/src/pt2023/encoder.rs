@@ -86,6 +86,11 @@ impl Encoder {
         &self.config
     }
 
+    #[cfg(test)]
+    pub(super) fn constants(&self) -> Constants {
+        self.constants
+    }
+
     /// Runs the iterations. In each the probe sees `belief` (label beliefs), `head_logits`,
     /// `head_posterior`, `message` (G to the words), `z` (label scores) and, if there is a root,
     /// `root_scores`; after the last one `last_head_posterior` and `out`.

@@ -150,3 +150,58 @@ fn encoder_products(config: &Pt2023Config, length: usize) -> Vec<(&'static str, 
     }
     parts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pt2023::{GlobalConfig, LogitFactor};
+
+    #[test]
+    fn invariant_sizes_follow_the_width_unless_fixed() {
+        let config = Pt2023Config {
+            globals: Some(GlobalConfig::default()),
+            root_labels: Some(384),
+            ..Pt2023Config::default()
+        };
+        let doubled = config.at_width(768);
+        let globals = doubled.globals.unwrap();
+        assert_eq!((doubled.width, doubled.rank, doubled.channels), (768, 128, 16));
+        assert_eq!((globals.features, globals.rank, doubled.root_labels), (128, 128, Some(768)));
+        assert_eq!(doubled.at_width(384), config);
+        assert_eq!(config.at_width(1).rank, 1);
+        let fixed = Pt2023Config { fixed_rank: true, ..config.clone() };
+        assert_eq!(fixed.at_width(768), Pt2023Config { width: 768, ..fixed });
+    }
+
+    #[test]
+    fn golden_flops_count_the_matrix_products_of_one_token() {
+        let config = Pt2023Config::default();
+        let model = config.model(&config, &SiteScales::BASE).unwrap();
+        let flops = model.forward_flops(32);
+        // Per iteration: u and v and their two ways back, 4 K d r h; scores and two messages
+        // with 32 words, 3 n r h. Multiply-adds count twice, T = 5.
+        let products = 4.0 * 8.0 * 384.0 * 64.0 * 16.0 + 3.0 * 32.0 * 64.0 * 16.0;
+        let encoder: f64 = flops.encoder_per_token.iter().map(|(_, flops)| flops).sum();
+        assert!((encoder - 10.0 * products).abs() < 1e-6 * encoder, "{encoder}");
+        assert!((flops.head_per_target - 2.0 * 384.0 * 10_000.0).abs() < 1e-6);
+        // A dense T is read once and written once: on the head side it is the identity.
+        let dense = Pt2023Config { ternary: TernaryForm::Dense, ..config };
+        let [(_, projections), ..] = encoder_products(&dense, 32)[..] else { unreachable!() };
+        assert!((projections - 2.0 * 8.0 * 384.0 * 384.0 * 16.0).abs() < 1.0, "{projections}");
+    }
+
+    #[test]
+    fn invariant_published_logit_factor_is_the_own_width_at_any_base() {
+        let base = Pt2023Config { vocab: 5, width: 6, ..Pt2023Config::default() };
+        let scaled = base.at_width(12);
+        let sites = SiteScales { attention_logits: 0.5, ..SiteScales::BASE };
+        let factors = |logit_factor| {
+            let config = Pt2023Config { logit_factor, ..scaled.clone() };
+            let model = config.model(&base, &sites).unwrap();
+            let constants = model.encoder().constants();
+            [constants.word_logits, constants.feature_logits].map(|factor| factor as usize)
+        };
+        assert_eq!(factors(LogitFactor::BaseWidth), [3, 6]);
+        assert_eq!(factors(LogitFactor::OwnWidth), [12, 12]);
+    }
+}
