@@ -10,7 +10,7 @@ mod compare;
 mod file;
 mod mlm;
 mod pt2023;
-mod pt2026;
+pub mod pt2026;
 mod training;
 
 use std::path::Path;

@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
-use harness::parity::{self, Precision};
+use harness::parity::{self, KnownAnswer, MlmCase, Precision};
+use models::engine::Engine;
+use models::family::parametrise;
+use models::gradient_check::relative_error;
+use models::parametrization::Parametrization;
+use models::pt2026::FusedPt2026;
 
 fn file(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../golden/known_answers/pt2026");
@@ -54,4 +59,47 @@ fn parity_pt2026_without_width_normalisation() {
 #[test]
 fn parity_pt2026_ten_adamw_steps() {
     agrees("training_trace", &[Precision::F64]);
+}
+
+/// The fused path in f32 against the same files; it computes the loss and the gradients.
+#[test]
+fn parity_pt2026_fused_path() {
+    let table = Parametrization::built_in("mup").unwrap();
+    let names = [
+        "default_shape",
+        "exact_rope",
+        "published_rope",
+        "one_way",
+        "no_damping",
+        "standard_parametrization",
+    ];
+    for name in names {
+        let file = KnownAnswer::read(&file(name)).unwrap();
+        let config = parity::pt2026::config(&file).unwrap();
+        let batch = MlmCase::read(&file, config.vocab).unwrap().batch;
+        let built = parametrise(&config, &config, &table).unwrap();
+        let layout = &built.base_layout;
+        let recorded = |kind: &str, parameter: &str| {
+            file.floats(&format!("{kind}.{parameter}")).unwrap().1.to_vec()
+        };
+        let parameters: Vec<f32> = layout
+            .specs()
+            .iter()
+            .flat_map(|spec| recorded("param", spec.name()))
+            .map(|value| value as f32)
+            .collect();
+        let mut engine = FusedPt2026::new(&built.model, &built.resolved).unwrap();
+        let mut gradients = vec![f32::NAN; layout.total()];
+        let found = engine.loss_and_gradients(&parameters, &batch, &mut gradients).unwrap();
+
+        let tolerance = Precision::F32.tolerance();
+        let (_, loss) = file.floats("loss").unwrap();
+        assert!((found.loss_nats / loss[0] - 1.0).abs() <= tolerance, "{name}: {found:?}");
+        for (position, spec) in layout.specs().iter().enumerate() {
+            let part = &gradients[layout.range(position)];
+            let part: Vec<f64> = part.iter().map(|&value| f64::from(value)).collect();
+            let error = relative_error(&part, &recorded("grad", spec.name()));
+            assert!(error <= tolerance, "{name}: {} {error:e}", spec.name());
+        }
+    }
 }
