@@ -1,6 +1,8 @@
 //! A model and a data source small enough to train in a test.
 
-use models::batch::{Batch, Target};
+use std::sync::{Arc, Mutex};
+
+use models::batch::{Batch, DropoutKey, Target};
 use models::engine::{BatchLoss, Engine};
 use models::parameters::{Layout, ParameterSpec};
 use models::parametrization::{Resolved, Rule, SiteScales};
@@ -18,12 +20,14 @@ pub struct Bigram {
     pub broken_from: u64,
     /// Gradient evaluations so far.
     pub calls: u64,
+    /// Dropout key of each gradient evaluation.
+    pub keys: Arc<Mutex<Vec<Option<DropoutKey>>>>,
 }
 
 impl Bigram {
     /// A model that works.
     pub fn new() -> Self {
-        Self { broken_from: u64::MAX, calls: 0 }
+        Self { broken_from: u64::MAX, calls: 0, keys: Arc::default() }
     }
 
     /// Parameters.
@@ -83,6 +87,7 @@ impl Engine for Bigram {
     ) -> models::Result<BatchLoss> {
         let broken = self.calls >= self.broken_from;
         self.calls += 1;
+        self.keys.lock().unwrap().push(batch.dropout);
         let share = 1.0 / batch.targets.len() as f64;
         let mut sums = vec![0f64; gradients.len()];
         let mut total = 0.0;
@@ -111,6 +116,7 @@ impl Engine for Bigram {
     }
 
     fn target_losses(&mut self, parameters: &[f32], batch: &Batch) -> models::Result<Vec<f32>> {
+        assert_eq!(batch.dropout, None, "evaluation has no dropout");
         let loss = |&target: &Target| {
             Self::target(parameters, Self::rows(batch, target), target.label as usize).0 as f32
         };

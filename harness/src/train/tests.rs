@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::recorder::{DOCUMENTS_FILE, EVALUATION_FILE, METRICS_FILE};
+use models::parametrization::Resolved;
+
 use super::testing::{Bigram, Chains, VOCAB, rules};
 use super::*;
 use crate::config::train::TrainConfig;
@@ -44,11 +46,14 @@ struct Case<'a> {
     threads: usize,
     stop_after: u64,
     engine: Bigram,
+    resolved: Resolved,
+    dropout_seed: Option<u64>,
 }
 
 impl<'a> Case<'a> {
     fn new(config: &'a TrainConfig, folder: Option<&'a Path>) -> Self {
-        Self { config, folder, threads: 1, stop_after: u64::MAX, engine: Bigram::new() }
+        let (stop_after, engine, resolved) = (u64::MAX, Bigram::new(), rules());
+        Self { config, folder, threads: 1, stop_after, engine, resolved, dropout_seed: None }
     }
 
     fn run(self) -> Result<TrainOutcome> {
@@ -57,12 +62,12 @@ impl<'a> Case<'a> {
         let job = TrainJob {
             engine: Box::new(self.engine),
             layout: &Bigram::layout(),
-            resolved: &rules(),
+            resolved: &self.resolved,
             initial_parameters: Bigram::initial(3),
             config: self.config,
             source: &source,
             vocab: VOCAB,
-            dropout_seed: None,
+            dropout_seed: self.dropout_seed,
             threads: self.threads,
             folder: self.folder.map(|path| RunFolder { path, config_hash: HASH }),
             stop: Some(&stop),
@@ -93,7 +98,9 @@ fn invariant_training_learns_and_records_every_step() {
     assert!(evaluation.loss_nats < outcome.first_loss_nats - 1.0, "{evaluation:?}");
     let metrics = read(folder.path(), METRICS_FILE);
     assert_eq!(metrics.lines().count(), 41);
-    assert!(metrics.lines().nth(1).unwrap().starts_with("1,96,"), "{metrics}");
+    let first = metrics.lines().nth(1).unwrap();
+    assert!(first.starts_with("1,96,"), "{metrics}");
+    assert!(first.ends_with(",0.025"), "half the rate in the first of two warm-up steps: {first}");
     assert_eq!(read(folder.path(), EVALUATION_FILE).lines().count(), 1 + 8);
     let sum: f64 = evaluation.documents.iter().map(|entry| entry.loss_nats_sum).sum();
     let count: u64 = evaluation.documents.iter().map(|entry| entry.targets).sum();
@@ -225,7 +232,7 @@ fn invariant_checkpoints_are_plain_safetensors() {
 fn invariant_nan_stops_the_run_with_step_and_tensor() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(20);
-    let engine = Bigram { broken_from: 6, calls: 0 };
+    let engine = Bigram { broken_from: 6, ..Bigram::new() };
     let case = Case { engine, ..Case::new(&config, Some(folder.path())) };
     let outcome = case.run().unwrap();
     assert_eq!((outcome.steps, outcome.final_evaluation.is_none()), (6, true));
@@ -245,4 +252,27 @@ fn invariant_a_rate_that_blows_up_is_recorded_as_diverged() {
     let config = TrainConfig { learning_rate: 50.0, ..config };
     let outcome = Case::new(&config, None).run().unwrap();
     assert!(matches!(outcome.divergence, Some(Divergence::AboveUniform { .. })), "{outcome:?}");
+}
+
+#[test]
+fn invariant_the_parametrization_scales_the_clip_threshold() {
+    let run = |gradient_clip, gradient_clip_multiplier| {
+        let config = TrainConfig { gradient_clip, ..config(6) };
+        let resolved = Resolved { gradient_clip_multiplier, ..rules() };
+        let case = Case { resolved, ..Case::new(&config, None) };
+        bits(&case.run().unwrap().parameters)
+    };
+    assert_eq!(run(0.25, 1.0), run(0.125, 2.0));
+    assert_ne!(run(0.25, 1.0), run(0.25, 2.0));
+}
+
+#[test]
+fn invariant_every_part_of_every_step_has_its_own_dropout_key() {
+    let keys = Arc::new(Mutex::new(Vec::new()));
+    let config = TrainConfig { micro_batches: 2, ..config(3) };
+    let engine = Bigram { keys: Arc::clone(&keys), ..Bigram::new() };
+    let case = Case { engine, dropout_seed: Some(9), ..Case::new(&config, None) };
+    case.run().unwrap();
+    let expected: Vec<_> = (0..6).map(|step| Some(DropoutKey { seed: 9, step })).collect();
+    assert_eq!(*keys.lock().unwrap(), expected);
 }
