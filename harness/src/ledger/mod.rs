@@ -114,8 +114,18 @@ impl Ledger {
             return Ok(Begin::Done(Box::new(manifest)));
         }
         std::fs::create_dir_all(&folder).map_err(HarnessError::io(&folder))?;
+        self.claim(key, describe)
+    }
+
+    /// Claims first and looks then: the run may have been finished, and its claim removed, since
+    /// the caller's look.
+    fn claim<'a>(
+        &self,
+        key: &RunKey,
+        describe: impl FnOnce() -> RunDescription<'a>,
+    ) -> Result<Begin> {
+        let folder = self.folder(key);
         let Some(hold) = claim::take(&folder, self.timing)? else { return Ok(Begin::Taken) };
-        // The run may have been finished, and its claim removed, since the look above.
         if let Some(manifest) = read_or_warn(&folder)?.filter(Manifest::is_done) {
             hold.remove()?;
             return Ok(Begin::Done(Box::new(manifest)));

@@ -73,13 +73,17 @@ fn claim(ledger: &Ledger, key: &RunKey) -> Claim {
     }
 }
 
-/// A ledger whose claims go stale quickly.
-fn hasty(folder: &Path) -> Ledger {
-    let timing = ClaimTiming {
-        heartbeat: Duration::from_millis(20),
-        stale_after: Duration::from_millis(400),
-    };
-    Ledger::with_timing(folder, timing).unwrap()
+/// The newest claim file of a run.
+fn claim_file(run: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.to_string_lossy().contains("claim-")).max().unwrap()
+}
+
+/// Makes the last heartbeat of a claim look ten minutes older.
+fn age(file: &Path) {
+    let file = std::fs::File::options().append(true).open(file).unwrap();
+    let beaten = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(beaten - Duration::from_mins(10)).unwrap();
 }
 
 #[test]
@@ -138,40 +142,77 @@ fn invariant_a_damaged_manifest_is_named_and_never_taken_as_finished() {
 }
 
 #[test]
-fn invariant_claims_of_the_dead_are_taken_over_at_once_and_of_the_silent_after_a_while() {
+fn invariant_claims_of_dead_processes_are_free_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let ledger = hasty(folder.path());
-    let (live, run) = (claim(&ledger, &key(1)), ledger.folder(&key(1)));
-    std::thread::sleep(Duration::from_millis(900));
-    assert!(matches!(begin(&ledger, &key(1)), Begin::Taken), "a beating heart keeps the claim");
-    drop(live);
-    let newest = || {
-        let entries = std::fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().path());
-        entries.filter(|path| path.to_string_lossy().contains("claim-")).max().unwrap()
-    };
-    let text = std::fs::read_to_string(newest()).unwrap();
-    assert!(text.contains(r#""released":true"#), "{text}");
-    let pid = format!(r#""pid":{}"#, std::process::id());
-    // Larger than any process id that Linux gives out.
-    let dead = text.replace("true", "false").replace(&pid, r#""pid":99999999"#);
-    std::fs::write(newest(), dead).unwrap();
-    if Path::new("/proc/self/ns/pid").exists() {
-        drop(claim(&ledger, &key(1)));
-    }
-    std::fs::write(newest(), "{\"pid\":1,").unwrap();
-    assert!(matches!(begin(&ledger, &key(1)), Begin::Taken), "half-written: its age decides");
-    std::thread::sleep(Duration::from_millis(500));
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let run = ledger.folder(&key(1));
     drop(claim(&ledger, &key(1)));
+    let text = std::fs::read_to_string(claim_file(&run)).unwrap();
+    assert!(text.contains(r#""released":true"#), "{text}");
+    let alive = text.replace("true", "false");
+    std::fs::write(claim_file(&run), &alive).unwrap();
+    assert!(matches!(begin(&ledger, &key(1)), Begin::Taken));
+    // Larger than any process id that Linux gives out.
+    let pid = format!(r#""pid":{}"#, std::process::id());
+    std::fs::write(claim_file(&run), alive.replace(&pid, r#""pid":99999999"#)).unwrap();
+    if Path::new("/proc/self/ns/pid").exists() {
+        claim(&ledger, &key(1)).finish(&outcome(None)).unwrap();
+    }
+}
+
+#[test]
+fn invariant_silent_and_half_written_claims_are_free_after_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    drop(claim(&ledger, &key(1)));
+    let file = claim_file(&ledger.folder(&key(1)));
+    std::fs::write(&file, "{\"pid\":1,").unwrap();
+    assert!(matches!(begin(&ledger, &key(1)), Begin::Taken));
+    assert_eq!(ledger.find(&key(1)).unwrap(), RunState::Running);
+    age(&file);
+    assert_eq!(ledger.find(&key(1)).unwrap(), RunState::Interrupted);
+    claim(&ledger, &key(1)).finish(&outcome(None)).unwrap();
+}
+
+#[test]
+fn invariant_a_beating_heart_keeps_the_claim() {
+    let folder = tempfile::tempdir().unwrap();
+    let timing = ClaimTiming { heartbeat: Duration::from_millis(5), ..ClaimTiming::default() };
+    let ledger = Ledger::with_timing(folder.path(), timing).unwrap();
+    let live = claim(&ledger, &key(1));
+    let file = claim_file(&ledger.folder(&key(1)));
+    age(&file);
+    let aged = std::fs::metadata(&file).unwrap().modified().unwrap();
+    let beats = || std::fs::metadata(&file).unwrap().modified().unwrap() > aged;
+    // Waits as long as a busy machine may need, not a fixed time.
+    for _ in 0..2000 {
+        if beats() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(beats(), "no heartbeat in ten seconds");
+    assert!(matches!(begin(&ledger, &key(1)), Begin::Taken));
+    live.finish(&outcome(None)).unwrap();
+}
+
+#[test]
+fn invariant_a_run_finished_during_the_claim_is_not_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    claim(&ledger, &key(1)).finish(&outcome(None)).unwrap();
+    // As after a look that came too early to see the end.
+    let begun = ledger.claim(&key(1), || unreachable!("a done run is not described"));
+    assert!(matches!(begun.unwrap(), Begin::Done(_)));
+    assert_eq!(std::fs::read_dir(ledger.folder(&key(1))).unwrap().count(), 1);
 }
 
 #[test]
 fn invariant_an_owner_that_lost_its_claim_cannot_finish() {
     let folder = tempfile::tempdir().unwrap();
-    let timing =
-        ClaimTiming { heartbeat: Duration::from_mins(10), stale_after: Duration::from_millis(50) };
-    let ledger = Ledger::with_timing(folder.path(), timing).unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
     let frozen = claim(&ledger, &key(1));
-    std::thread::sleep(Duration::from_millis(100));
+    age(&claim_file(&ledger.folder(&key(1))));
     let other = claim(&ledger, &key(1));
     assert!(frozen.finish(&outcome(None)).is_err());
     assert!(!matches!(ledger.find(&key(1)).unwrap(), RunState::Finished(_)));

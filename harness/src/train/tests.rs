@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use super::recorder::{DOCUMENTS_FILE, EVALUATION_FILE, METRICS_FILE};
+use models::batch::DropoutKey;
 use models::parametrization::Resolved;
 
+use super::recorder::{DOCUMENTS_FILE, EVALUATION_FILE, METRICS_FILE};
 use super::testing::{Bigram, Chains, VOCAB, rules};
 use super::*;
 use crate::config::train::TrainConfig;
@@ -28,13 +30,18 @@ fn config(steps: u64) -> TrainConfig {
     }
 }
 
-/// Stops a run after a number of steps.
-struct StopAfter<'a>(u64, &'a AtomicBool);
+/// Stops a run in order after one step, or breaks it off after another.
+struct Disturber<'a> {
+    stop_after: u64,
+    crash_after: u64,
+    stop: &'a AtomicBool,
+}
 
-impl Observer for StopAfter<'_> {
+impl Observer for Disturber<'_> {
     fn step(&mut self, metrics: &StepMetrics, _: f64) -> Result<()> {
-        if metrics.step == self.0 {
-            self.1.store(true, Ordering::Relaxed);
+        self.stop.store(metrics.step == self.stop_after, Ordering::Relaxed);
+        if metrics.step == self.crash_after {
+            return Err(HarnessError::Invariant("crash".to_owned()));
         }
         Ok(())
     }
@@ -45,6 +52,7 @@ struct Case<'a> {
     folder: Option<&'a Path>,
     threads: usize,
     stop_after: u64,
+    crash_after: u64,
     engine: Bigram,
     resolved: Resolved,
     dropout_seed: Option<u64>,
@@ -52,8 +60,16 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn new(config: &'a TrainConfig, folder: Option<&'a Path>) -> Self {
-        let (stop_after, engine, resolved) = (u64::MAX, Bigram::new(), rules());
-        Self { config, folder, threads: 1, stop_after, engine, resolved, dropout_seed: None }
+        Self {
+            config,
+            folder,
+            threads: 1,
+            stop_after: u64::MAX,
+            crash_after: u64::MAX,
+            engine: Bigram::new(),
+            resolved: rules(),
+            dropout_seed: None,
+        }
     }
 
     fn run(self) -> Result<TrainOutcome> {
@@ -72,7 +88,8 @@ impl<'a> Case<'a> {
             folder: self.folder.map(|path| RunFolder { path, config_hash: HASH }),
             stop: Some(&stop),
         };
-        run(job, &mut StopAfter(self.stop_after, &stop))
+        let Self { stop_after, crash_after, .. } = self;
+        run(job, &mut Disturber { stop_after, crash_after, stop: &stop })
     }
 }
 
@@ -163,6 +180,21 @@ fn invariant_resume_is_bit_exact() {
             std::fs::remove_dir_all(folder.path().join(checkpoint::CHECKPOINTS_FOLDER)).ok();
         }
     }
+}
+
+#[test]
+fn invariant_a_crash_costs_the_steps_since_the_last_checkpoint_and_nothing_else() {
+    let (straight, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = TrainConfig { checkpoint_every: 5, ..config(15) };
+    let expected = Case::new(&config, Some(straight.path())).run().unwrap();
+    let crashed = Case { crash_after: 12, ..Case::new(&config, Some(broken.path())) }.run();
+    assert!(matches!(crashed, Err(HarnessError::Invariant(_))));
+    // Rows of steps 11 and 12 and of the evaluation after step 10 are there and must not stay.
+    assert_eq!(read(broken.path(), METRICS_FILE).lines().count(), 13);
+    assert_eq!(read(broken.path(), EVALUATION_FILE).lines().count(), 3);
+    let resumed = Case::new(&config, Some(broken.path())).run().unwrap();
+    assert_same_results(straight.path(), broken.path());
+    assert_eq!(bits(&expected.parameters), bits(&resumed.parameters));
 }
 
 #[test]
