@@ -17,17 +17,20 @@
 //!
 //! # The published training recipe (MLM)
 //!
-//! | | |
-//! |---|---|
-//! | optimiser | Adam, betas .9/.999, eps 1e-9, L2 decay 1.4e-6 added to the gradient |
-//! | learning rate | 1e-3, no warm-up; halved after 5 epochs without a better dev loss, stop below 1e-7; at most 200 epochs; the best dev checkpoint is tested |
-//! | clip | global norm 5 over all parameters |
-//! | batch | 64 sentences as 4 chunks of 16; a chunk's loss is the mean over its masked tokens and the 4 gradients are summed, not averaged (Adam hides it, the clip does not) |
-//! | regulariser | 5e-4 times the norm (not its square) of T, per chunk ([`Pt2023Config::frobenius_coefficient`]) |
-//! | dropout | .15 on head posteriors and on label scores ([`Pt2023Config::dropout`]) |
-//! | masking | 30 % of the tokens, always replaced by the mask token, redrawn every epoch; the unknown word is never masked; dev and test masks are fixed |
-//! | sequences | one sentence each, no packing; first epoch unshuffled |
-//! | metric | e^(mean cross-entropy over masked tokens): PTB 62.86 ± .40, BLLIP-XS 123.18 ± 1.50 over 5 seeds |
+//! - Optimiser: Adam, betas .9/.999, eps 1e-9, L2 decay 1.4e-6 added to the gradient; clip at
+//!   global norm 5 over all parameters.
+//! - Learning rate: 1e-3, no warm-up; halved after 5 epochs without a better dev loss, stop below
+//!   1e-7; at most 200 epochs; the best dev checkpoint is tested.
+//! - Batch: 64 sentences as 4 chunks of 16. A chunk's loss is the mean over its masked tokens and
+//!   the 4 gradients are summed, not averaged: Adam hides that, the clip does not.
+//! - Regulariser: 5e-4 times the norm (not its square) of T, once per chunk
+//!   ([`Pt2023Config::frobenius_coefficient`]).
+//! - Dropout: .15 on head posteriors and on label scores ([`Pt2023Config::dropout`]).
+//! - Masking: 30 % of the tokens, always replaced by the mask token, redrawn every epoch; the
+//!   unknown word is never masked; dev and test masks are fixed.
+//! - Sequences: one sentence each, no packing; the first epoch is not shuffled.
+//! - Metric: e^(mean cross-entropy over masked tokens), 5 seeds: PTB 62.86 ± .40 (V = 10,000),
+//!   BLLIP-XS 123.18 ± 1.50 (V = 30,231), both with the default sizes.
 //!
 //! Two details differ from the published code where its choice cannot matter for those runs: in
 //! the synchronous order dropout acts on head posteriors (there: on head logits), and initial
