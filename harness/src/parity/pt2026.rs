@@ -19,8 +19,8 @@ fn is_trace(file: &KnownAnswer) -> bool {
     file.has_tensor("losses")
 }
 
-/// The configuration a file describes; only `one_way` may be absent (then the dependents' message is
-/// on).
+/// The configuration a file describes; only `one_way` may be absent (then the dependents'
+/// message is on).
 pub fn config(file: &KnownAnswer) -> Result<Pt2026Config> {
     let rope = match file.text("rope")? {
         "exact" => Rope::Exact,
