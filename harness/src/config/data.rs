@@ -351,3 +351,36 @@ impl MaskingConfig {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invariant_data_tables_are_checked() {
+        let check = |text: &str| {
+            let parsed = toml::from_str::<DataConfig>(text).map_err(|error| error.to_string())?;
+            parsed.validate().map_err(|error| error.to_string())
+        };
+        check("").unwrap();
+        check("source = \"paths\"\n[paths]\ntrain = [\"a.txt\"]").unwrap();
+        for (text, expected) in [
+            ("lenght = 3", "unknown field `lenght`"),
+            ("length = 1", "data.length = 1"),
+            ("source = \"paths\"", "data.paths.train is empty"),
+            ("[paths]\ntrain = [\"a.txt\"]", "data.source is \"embedded\""),
+            ("[tokenizer]\nvocab = 259", "data.tokenizer.vocab = 259"),
+            ("[tokenizer]\nkind = \"file\"", "data.tokenizer.path is not set"),
+            ("[tokenizer]\npath = \"t.json\"", "kind is not \"file\""),
+            ("[masking]\nshare = 1.5", "data.masking.share = 1.5"),
+            ("[masking]\nshare = nan", "data.masking.share"),
+            ("[masking]\nmask_share = 0.9", "add up to"),
+        ] {
+            let problem = check(text).unwrap_err();
+            assert!(problem.contains(expected), "{text}: {problem}");
+        }
+        let config = DataConfig { masking: MaskingConfig::published_2023(), ..Default::default() };
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<DataConfig>(&text).unwrap(), config);
+    }
+}
