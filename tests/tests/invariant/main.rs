@@ -3,3 +3,4 @@
 mod baselines;
 mod pt2023;
 mod pt2026;
+mod training;
