@@ -4,132 +4,54 @@ use models::batch::Batch;
 use models::engine::{BatchLoss, Engine};
 use models::error::{ModelError, Result};
 use models::fused::buffer::Buffer;
-use models::fused::parallel;
+use models::fused::{parallel, rows};
 
-use super::divide::{Divide, for_each};
-use super::head::{self, HeadOutput, logits_stride};
-use super::memory::{Division, memory, stride};
+use super::divide::for_each;
+use super::head::{HeadOutput, logits_stride};
+use super::memory::{Division, stride};
 use super::pass::Pass;
 use super::plan::Plan;
-use super::{backward, forward, weights};
+use super::wave::{Share, Wave, run_chunk};
+use super::weights;
 
-/// Chunks in flight per thread. More balance the threads better, fewer stay in cache.
+/// Chunks of one wave per thread, if there are several. More of them balance the threads better,
+/// fewer stay in cache; a single thread takes one at a time.
 const CHUNKS_PER_THREAD: usize = 2;
 
 /// Computes losses and gradients of one of the baselines on the CPU in f32.
 ///
 /// The same bits for any number of threads; no allocation once the largest batch was seen.
 pub struct FusedEngine {
+    prepared: Prepared,
+    workspace: Workspace,
+}
+
+/// What the tasks of a step read.
+struct Prepared {
     plan: Plan,
     division: Division,
     rotary: [Vec<f32>; 2],
     packed: Buffer,
     vectors: Buffer,
+}
+
+/// What the tasks of a step write.
+#[derive(Default)]
+struct Workspace {
+    /// Memory of the chunks of one wave.
     arenas: Buffer,
     /// Gradients of vectors, one set per chunk.
     sums: Buffer,
+    /// `(B n, D)`: gradients of the summed embeddings.
     d_embedding: Buffer,
+    /// `(R, D)`: inputs of the decoder.
     outputs: Buffer,
+    /// `(R, V)`: gradients of the logits.
     logits: Buffer,
     losses: Buffer,
 }
 
-/// Consecutive chunks with their memory.
-struct Wave<'a> {
-    first: usize,
-    count: usize,
-    pass: &'a Pass<'a>,
-    /// Floats of one arena.
-    stride: usize,
-    arenas: &'a mut [f32],
-    sums: &'a mut [f32],
-    d_embedding: &'a mut [f32],
-    head: HeadOutput<'a>,
-}
-
-impl Divide for Wave<'_> {
-    fn pieces(&self) -> usize {
-        self.count
-    }
-
-    fn divide(self, at: usize) -> (Self, Self) {
-        let (pass, plan) = (self.pass, self.pass.plan);
-        let middle = self.first + at;
-        let rows = pass.division.first_row(middle) - pass.division.first_row(self.first);
-        let targets = pass.first_target(middle) - pass.first_target(self.first);
-        let arenas = self.arenas.split_at_mut(at * self.stride);
-        let sums = self.sums.split_at_mut((at * plan.vector_total).min(self.sums.len()));
-        let d_embedding =
-            self.d_embedding.split_at_mut((rows * plan.width).min(self.d_embedding.len()));
-        let outputs = self.head.output.split_at_mut(targets * plan.width);
-        let logits = self.head.logits.split_at_mut(targets * logits_stride(plan.vocab));
-        let losses = self.head.losses.split_at_mut(targets);
-        let part = |first, count, arenas, sums, d_embedding, head| Wave {
-            first,
-            count,
-            pass,
-            stride: self.stride,
-            arenas,
-            sums,
-            d_embedding,
-            head,
-        };
-        let head = |output, logits, losses| HeadOutput { output, logits, losses };
-        (
-            part(
-                self.first,
-                at,
-                arenas.0,
-                sums.0,
-                d_embedding.0,
-                head(outputs.0, logits.0, losses.0),
-            ),
-            part(
-                middle,
-                self.count - at,
-                arenas.1,
-                sums.1,
-                d_embedding.1,
-                head(outputs.1, logits.1, losses.1),
-            ),
-        )
-    }
-}
-
-/// Forward pass of the wave's only chunk and, unless its sums are missing, the backward pass.
-fn run_chunk(mut wave: Wave) {
-    let (pass, index) = (wave.pass, wave.first);
-    let chunk = pass.chunk(index);
-    let mut memory = memory(pass.plan, &pass.division, &chunk, wave.arenas);
-    forward::encode(pass, index, &mut memory);
-    head::forward(pass, index, &mut memory, &mut wave.head);
-    if wave.sums.is_empty() {
-        return;
-    }
-    wave.sums.fill(0.0);
-    head::backward(pass, index, &mut memory, wave.head.logits, wave.sums);
-    backward::encoder(pass, index, &mut memory, wave.sums);
-    wave.d_embedding.copy_from_slice(memory.stream);
-}
-
-impl FusedEngine {
-    pub(super) fn from_plan(plan: Plan) -> Self {
-        let empty = Buffer::default;
-        Self {
-            plan,
-            division: Division { sequences: 0, length: 0 },
-            rotary: [Vec::new(), Vec::new()],
-            packed: empty(),
-            vectors: empty(),
-            arenas: empty(),
-            sums: empty(),
-            d_embedding: empty(),
-            outputs: empty(),
-            logits: empty(),
-            losses: empty(),
-        }
-    }
-
+impl Prepared {
     fn check(&self, batch: &Batch) -> Result<()> {
         batch.validate(self.plan.vocab)?;
         let rows = self.plan.family.positions.unwrap_or(usize::MAX);
@@ -158,108 +80,122 @@ impl FusedEngine {
         self.rotary = [table(f64::cos), table(f64::sin)];
     }
 
-    /// Makes room for `batch`; returns the chunks of one wave.
-    fn reserve(&mut self, batch: &Batch, train: bool) -> usize {
-        let plan = &self.plan;
+    /// Everything that follows from the shape of `batch` and the values of `parameters`.
+    fn prepare(&mut self, parameters: &[f32], batch: &Batch) {
         self.division = Division { sequences: batch.sequences, length: batch.length };
-        let wave = (CHUNKS_PER_THREAD * rayon::current_num_threads()).min(self.division.chunks());
+        self.reserve_rotary(batch.length);
+        self.packed.reserve(self.plan.packed_total);
+        self.vectors.reserve(self.plan.vector_total);
+        weights::copy_vectors(&self.plan, parameters, self.vectors.as_mut_slice());
+        weights::pack(&self.plan, parameters, self.packed.as_mut_slice());
+    }
+
+    fn pass<'a>(&'a self, parameters: &'a [f32], batch: &'a Batch) -> Pass<'a> {
+        Pass {
+            plan: &self.plan,
+            parameters,
+            packed: self.packed.as_slice(),
+            vectors: self.vectors.as_slice(),
+            batch,
+            division: self.division,
+            rotary: [&self.rotary[0], &self.rotary[1]],
+        }
+    }
+}
+
+impl Workspace {
+    /// Makes room for a pass; returns the chunks of one wave.
+    fn reserve(&mut self, pass: &Pass, train: bool) -> usize {
+        let (plan, division, batch) = (pass.plan, &pass.division, pass.batch);
+        let threads = rayon::current_num_threads();
+        let wave = if threads == 1 { 1 } else { CHUNKS_PER_THREAD * threads };
+        let wave = wave.min(division.chunks());
         let (targets, tokens) = (batch.targets.len(), batch.sequences * batch.length);
-        self.packed.reserve(plan.packed_total);
-        self.vectors.reserve(plan.vector_total);
-        self.arenas.reserve(wave * stride(plan, &self.division));
+        self.arenas.reserve(wave * stride(plan, division));
         self.outputs.reserve(targets * plan.width);
         self.logits.reserve(targets * logits_stride(plan.vocab));
         self.losses.reserve(targets);
         let train = usize::from(train);
-        self.sums.reserve(train * self.division.chunks() * plan.vector_total);
+        self.sums.reserve(train * division.chunks() * plan.vector_total);
         self.d_embedding.reserve(train * tokens * plan.width);
-        self.reserve_rotary(batch.length);
         wave
     }
 
     /// Losses of all targets; with `gradients`, those of all matrices but the decoder and what
     /// the other gradients are computed from.
-    fn run(&mut self, parameters: &[f32], batch: &Batch, mut gradients: Option<&mut [f32]>) {
-        let wave = self.reserve(batch, gradients.is_some());
-        let plan = &self.plan;
-        weights::copy_vectors(plan, parameters, self.vectors.as_mut_slice());
-        weights::pack(plan, parameters, self.packed.as_mut_slice());
-        let pass = Pass {
-            plan,
-            parameters,
-            packed: self.packed.as_slice(),
-            vectors: self.vectors.as_slice(),
-            batch,
-            division: self.division,
-            rotary: [&self.rotary[0], &self.rotary[1]],
+    fn run(&mut self, pass: &Pass, mut gradients: Option<&mut [f32]>) {
+        let wave = self.reserve(pass, gradients.is_some());
+        let (stride, chunks) = (stride(pass.plan, &pass.division), pass.division.chunks());
+        let mut rest = Share {
+            first: 0,
+            count: chunks,
+            pass,
+            sums: self.sums.as_mut_slice(),
+            d_embedding: self.d_embedding.as_mut_slice(),
+            head: HeadOutput {
+                output: self.outputs.as_mut_slice(),
+                logits: self.logits.as_mut_slice(),
+                losses: self.losses.as_mut_slice(),
+            },
         };
-        let stride = stride(plan, &self.division);
-        let chunks = self.division.chunks();
-        let head = HeadOutput {
-            output: self.outputs.as_mut_slice(),
-            logits: self.logits.as_mut_slice(),
-            losses: self.losses.as_mut_slice(),
-        };
-        let (sums, d_embedding) = (self.sums.as_mut_slice(), self.d_embedding.as_mut_slice());
-        let arenas = self.arenas.as_mut_slice();
-        let (mut sums, mut d_embedding, mut head) = (sums, d_embedding, head);
         for first in (0..chunks).step_by(wave) {
             let count = wave.min(chunks - first);
-            let arenas = &mut arenas[..count * stride];
-            let rows = self.division.first_row(first + count) - self.division.first_row(first);
-            let targets = pass.first_target(first + count) - pass.first_target(first);
-            let (now, later) = sums.split_at_mut((count * plan.vector_total).min(sums.len()));
-            sums = later;
-            let (d_now, later) =
-                d_embedding.split_at_mut((rows * plan.width).min(d_embedding.len()));
-            d_embedding = later;
-            let (output, later_output) = head.output.split_at_mut(targets * plan.width);
-            let (logits, later_logits) =
-                head.logits.split_at_mut(targets * logits_stride(plan.vocab));
-            let (losses, later_losses) = head.losses.split_at_mut(targets);
-            head = HeadOutput { output: later_output, logits: later_logits, losses: later_losses };
-            let work = Wave {
-                first,
-                count,
-                pass: &pass,
-                stride,
-                arenas: &mut *arenas,
-                sums: now,
-                d_embedding: d_now,
-                head: HeadOutput { output, logits, losses },
-            };
-            for_each(work, &run_chunk);
+            let (share, later) = rest.divide(count);
+            rest = later;
+            let arenas = &mut self.arenas.as_mut_slice()[..count * stride];
+            for_each(Wave { share, stride, arenas }, &run_chunk);
             if let Some(gradients) = gradients.as_deref_mut() {
-                weights::accumulate(&pass, first, (arenas, stride), gradients);
+                weights::accumulate(pass, first, (arenas, stride), gradients);
             }
         }
     }
 
     /// The gradients that need all chunks: decoder, vectors and tables.
-    fn finish(&mut self, parameters: &[f32], batch: &Batch, gradients: &mut [f32]) {
-        let plan = &self.plan;
-        let pass = Pass {
-            plan,
-            parameters,
-            packed: self.packed.as_slice(),
-            vectors: self.vectors.as_slice(),
-            batch,
-            division: self.division,
-            rotary: [&self.rotary[0], &self.rotary[1]],
-        };
+    fn finish(&mut self, pass: &Pass, gradients: &mut [f32]) {
+        let plan = pass.plan;
         let (total, others) = self.sums.as_mut_slice().split_at_mut(plan.vector_total);
         for sums in others.chunks_exact(plan.vector_total) {
-            models::fused::rows::add_scaled(total, sums, 1.0);
+            rows::add_scaled(total, sums, 1.0);
         }
         let operands = (self.logits.as_slice(), self.outputs.as_slice());
-        weights::decoder(&pass, operands, gradients, total);
+        weights::decoder(pass, operands, gradients, total);
         for vector in &plan.vectors {
             if let Some(range) = &vector.range {
                 let sums = &total[vector.place.clone()];
-                models::fused::rows::add_scaled(&mut gradients[range.clone()], sums, vector.factor);
+                rows::add_scaled(&mut gradients[range.clone()], sums, vector.factor);
             }
         }
-        weights::tables(&pass, self.d_embedding.as_slice(), gradients);
+        weights::tables(pass, self.d_embedding.as_slice(), gradients);
+    }
+}
+
+impl FusedEngine {
+    pub(super) fn from_plan(plan: Plan) -> Self {
+        Self {
+            prepared: Prepared {
+                plan,
+                division: Division { sequences: 0, length: 0 },
+                rotary: [Vec::new(), Vec::new()],
+                packed: Buffer::default(),
+                vectors: Buffer::default(),
+            },
+            workspace: Workspace::default(),
+        }
+    }
+
+    fn run(&mut self, parameters: &[f32], batch: &Batch, gradients: Option<&mut [f32]>) {
+        let Self { prepared, workspace } = self;
+        parallel::in_pool(|| {
+            prepared.prepare(parameters, batch);
+            let pass = prepared.pass(parameters, batch);
+            match gradients {
+                None => workspace.run(&pass, None),
+                Some(gradients) => {
+                    workspace.run(&pass, Some(&mut *gradients));
+                    workspace.finish(&pass, gradients);
+                }
+            }
+        });
     }
 }
 
@@ -270,26 +206,28 @@ impl Engine for FusedEngine {
         batch: &Batch,
         gradients: &mut [f32],
     ) -> Result<BatchLoss> {
-        self.check(batch)?;
+        self.prepared.check(batch)?;
+        let total = self.prepared.plan.parameter_total;
+        assert_eq!(parameters.len(), total, "parameter buffer does not fit the layout");
+        assert_eq!(gradients.len(), total, "gradient buffer does not fit the layout");
         gradients.fill(0.0);
         if batch.targets.is_empty() {
             return Ok(BatchLoss { loss_nats: 0.0, auxiliary: 0.0 });
         }
-        parallel::in_pool(|| {
-            self.run(parameters, batch, Some(&mut *gradients));
-            self.finish(parameters, batch, gradients);
-        });
-        let losses = self.losses.as_slice();
+        self.run(parameters, batch, Some(gradients));
+        let losses = self.workspace.losses.as_slice();
         let sum: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
         Ok(BatchLoss { loss_nats: sum / losses.len() as f64, auxiliary: 0.0 })
     }
 
     fn target_losses(&mut self, parameters: &[f32], batch: &Batch) -> Result<Vec<f32>> {
-        self.check(batch)?;
+        self.prepared.check(batch)?;
+        let total = self.prepared.plan.parameter_total;
+        assert_eq!(parameters.len(), total, "parameter buffer does not fit the layout");
         if batch.targets.is_empty() {
             return Ok(Vec::new());
         }
-        parallel::in_pool(|| self.run(parameters, batch, None));
-        Ok(self.losses.as_slice().to_vec())
+        self.run(parameters, batch, None);
+        Ok(self.workspace.losses.as_slice().to_vec())
     }
 }

@@ -6,6 +6,7 @@ use models::fused::rows;
 
 use super::memory::Memory;
 use super::pass::Pass;
+use super::plan::Plan;
 
 /// Distance between rows of logits: whole cache lines, and an odd number of them, so that a
 /// column's entries do not all fall into the same few sets of the cache.
@@ -22,6 +23,19 @@ pub(super) struct HeadOutput<'a> {
     pub logits: &'a mut [f32],
     /// Cross-entropy of each target in nats.
     pub losses: &'a mut [f32],
+}
+
+impl HeadOutput<'_> {
+    /// The parts of the first `targets` targets and of the others.
+    pub fn divide(self, plan: &Plan, targets: usize) -> (Self, Self) {
+        let output = self.output.split_at_mut(targets * plan.width);
+        let logits = self.logits.split_at_mut(targets * logits_stride(plan.vocab));
+        let losses = self.losses.split_at_mut(targets);
+        (
+            Self { output: output.0, logits: logits.0, losses: losses.0 },
+            Self { output: output.1, logits: logits.1, losses: losses.1 },
+        )
+    }
 }
 
 /// Losses of chunk `index` from its stream; `logits` become the gradients of the batch's mean.

@@ -4,7 +4,7 @@
 //! A batch is cut into chunks of whole sequences. One task takes a chunk through embedding,
 //! blocks, head and all the way back, so that its values stay in cache and tasks meet only once
 //! per wave of chunks: for the weight gradients, whose rows are then divided among tasks. All
-//! families share this engine; they differ in [`plan::Family`].
+//! families share this engine; they differ in what the plan says.
 
 mod backward;
 mod divide;
@@ -14,6 +14,7 @@ mod head;
 mod memory;
 mod pass;
 mod plan;
+mod wave;
 mod weights;
 
 #[cfg(test)]

@@ -118,6 +118,8 @@ pub(super) struct Plan {
     pub head_norm: Norm,
     pub decoder: usize,
     pub decoder_bias: Range<usize>,
+    /// Entries of the parameter buffer.
+    pub parameter_total: usize,
     /// Entries of all effective vectors.
     pub vector_total: usize,
     /// Entries of all packed matrices.
@@ -317,6 +319,7 @@ impl Plan {
             head_norm,
             decoder,
             decoder_bias,
+            parameter_total: model.layout().total(),
             vector_total: build.vector_total,
             packed_total: build.packed_total,
         })
