@@ -16,6 +16,7 @@ pub fn coverage(datasets: u64, covers: impl Fn(u64) -> bool) -> f64 {
 /// Asserts that 95 % intervals cover within four binomial standard errors of 95 %.
 pub fn assert_coverage(datasets: u64, covers: impl Fn(u64) -> bool) {
     let found = coverage(datasets, covers);
+    eprintln!("coverage {found:.4} of {datasets} data sets");
     let error = (0.95f64 * 0.05 / datasets as f64).sqrt();
     assert!((found - 0.95).abs() < 4.0 * error, "coverage {found} of {datasets} data sets");
 }
