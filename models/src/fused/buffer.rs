@@ -33,6 +33,20 @@ impl Buffer {
     }
 }
 
+impl std::ops::Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        self.as_slice()
+    }
+}
+
+impl std::ops::DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        self.as_mut_slice()
+    }
+}
+
 /// A shared or exclusive slice of floats.
 pub trait Part: Default {
     /// The first `at` entries and the rest.

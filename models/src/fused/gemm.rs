@@ -1,5 +1,9 @@
-//! Matrix products. The only place that knows which library computes them.
+//! Matrix products of strided matrices.
 
+use std::cell::RefCell;
+
+use super::buffer::Buffer;
+use super::panel::{Left, PANEL, Right, Store, pack_columns, pack_rows, packed_len, product};
 use super::parallel;
 
 /// Rows of C per task in [`multiply_parallel`]: a fixed partition, so bits do not depend on the
@@ -9,6 +13,13 @@ const PARALLEL_BLOCKS: usize = 16;
 const ROW_UNIT: usize = 16;
 /// Products below this many multiply-adds are not worth a second task.
 const PARALLEL_THRESHOLD: usize = 1 << 17;
+
+/// Entries of B packed at a time.
+const PACKED_ENTRIES: usize = 1 << 17;
+/// Rows of B a multiple of this far apart share cache sets: they are packed first,
+const ALIASED_STRIDE: usize = 256;
+/// if there are at least this many rows of C to gain from it.
+const ALIASED_ROWS: usize = 64;
 
 /// A read-only matrix with arbitrary strides.
 #[derive(Debug, Clone, Copy)]
@@ -101,37 +112,60 @@ pub enum Update {
     Add,
 }
 
-/// `C = alpha A B (+ C)` on the calling thread.
-#[expect(unsafe_code, reason = "the library takes pointers; shapes were checked at construction")]
+thread_local! {
+    /// Panels of B of the product at hand; grows to what the thread has needed and stays.
+    static PANELS: RefCell<Buffer> = RefCell::default();
+}
+
+/// `C = alpha A B (+ C)` on the calling thread, by the kernels of [`panel`](super::panel): B is
+/// packed unless its rows are dense and not a power of two apart.
 pub fn multiply(alpha: f32, a: Matrix, b: Matrix, update: Update, c: MatrixMut) {
     let MatrixMut { data, rows, columns, row_stride } = c;
-    assert_eq!((a.rows, b.columns, a.columns), (rows, columns, b.rows), "shapes of a product");
-    if rows == 0 || columns == 0 {
-        return;
+    let depth = a.columns;
+    assert_eq!((a.rows, b.columns, depth), (rows, columns, b.rows), "shapes of a product");
+    let left = Left { data: a.data, row_stride: a.row_stride, depth_stride: a.column_stride };
+    let store = if update == Update::Add { Store::Add } else { Store::Set };
+    let aliased = rows >= ALIASED_ROWS && b.row_stride.is_multiple_of(ALIASED_STRIDE);
+    if b.column_stride == 1 && !aliased {
+        let right = Right::Rows(b.data, b.row_stride);
+        return product((rows, columns, depth), alpha, left, right, store, data, row_stride);
     }
-    // SAFETY: every matrix was checked to lie inside its slice, and C cannot alias A or B.
-    unsafe {
-        gemm::gemm(
-            rows,
-            columns,
-            a.columns,
-            data.as_mut_ptr(),
-            1,
-            row_stride as isize,
-            update == Update::Add,
-            a.data.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
-            1.0,
-            alpha,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+    let chunk = (PACKED_ENTRIES / depth.max(1) / PANEL * PANEL).max(PANEL);
+    PANELS.with_borrow_mut(|panels| {
+        for first in (0..columns).step_by(chunk) {
+            let columns = chunk.min(columns - first);
+            panels.reserve(packed_len(depth, columns));
+            b.pack(first, columns, panels.as_mut_slice());
+            let right = Right::Packed(panels.as_slice());
+            let data = &mut data[first..];
+            product((rows, columns, depth), alpha, left, right, store, data, row_stride);
+        }
+    });
+}
+
+impl Matrix<'_> {
+    /// Packs columns `first..first + columns` into panels.
+    fn pack(&self, first: usize, columns: usize, panels: &mut [f32]) {
+        let depth = self.rows;
+        if depth == 0 {
+            return;
+        }
+        let data = &self.data[first * self.column_stride..];
+        if self.column_stride == 1 {
+            pack_rows(data, self.row_stride, (depth, columns), 1.0, panels);
+        } else if self.row_stride == 1 {
+            pack_columns(data, self.column_stride, (depth, columns), 1.0, panels);
+        } else {
+            for (index, entry) in panels.iter_mut().enumerate() {
+                let (row, column) = (index / PANEL % depth, index / (PANEL * depth) * PANEL);
+                let column = column + index % PANEL;
+                *entry = if column < columns {
+                    data[row * self.row_stride + column * self.column_stride]
+                } else {
+                    0.0
+                };
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::plan::Plan;
 use super::rotary::{Move, Table, Turn, move_rows};
+use crate::fused::buffer::Buffer;
 use crate::fused::gemm::{Matrix, MatrixMut, Update, multiply};
 use crate::fused::softmax;
 use crate::pt2026::Rope;
@@ -211,15 +212,15 @@ impl Task<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     /// Four tiles.
-    messages: Vec<f32>,
+    messages: Buffer,
     /// `(n, n)`.
-    square: Vec<f32>,
+    square: Buffer,
 }
 
 impl Scratch {
     /// Makes room for sequences of `length` words.
     pub fn reserve(&mut self, plan: &Plan, length: usize) {
-        self.messages.resize(self.messages.len().max(4 * length * plan.rank), 0.0);
-        self.square.resize(self.square.len().max(length * length), 0.0);
+        self.messages.reserve(4 * length * plan.rank);
+        self.square.reserve(length * length);
     }
 }

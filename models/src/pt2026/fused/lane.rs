@@ -9,6 +9,7 @@ use super::beliefs::{
 use super::heads::{Scratch, Task, saved_tiles};
 use super::plan::Plan;
 use super::rotary::Table;
+use crate::fused::buffer::Buffer;
 use crate::fused::elementwise::{add_scaled, scale};
 use crate::fused::gemm::{Matrix, MatrixMut, Update, multiply};
 
@@ -56,33 +57,27 @@ pub(super) enum Keep {
 pub(super) struct Lane {
     pub extent: Extent,
     /// Scores z before each iteration and after the last, `(T + 1, rows, N)`.
-    z: Vec<f32>,
+    z: Buffer,
     /// Beliefs `(T, rows, N)`.
-    x: Vec<f32>,
-    label_sums: Vec<f32>,
-    topic_sums: Vec<f32>,
+    x: Buffer,
+    label_sums: Buffer,
+    topic_sums: Buffer,
     /// `(T, sequences, C, tiles, n, r)`.
-    tiles: Vec<f32>,
+    tiles: Buffer,
     /// `(T, sequences, C, n, n)`.
-    posterior: Vec<f32>,
+    posterior: Buffer,
     /// What is sent back, `(T, rows, K)`.
-    h: Vec<f32>,
+    h: Buffer,
     /// Scores `x W^T`, later their gradient, `(rows, K)`.
-    projected: Vec<f32>,
-    d_h: Vec<f32>,
-    d_x: Vec<f32>,
+    projected: Buffer,
+    d_h: Buffer,
+    d_x: Buffer,
     /// Gradient of the latest z, `(rows, N)`; finally of the unary scores.
-    pub d_z: Vec<f32>,
-    d_unary: Vec<f32>,
+    pub d_z: Buffer,
+    d_unary: Buffer,
     /// Gradient of W `(K, N)`.
-    pub d_factors: Vec<f32>,
+    pub d_factors: Buffer,
     scratch: Scratch,
-}
-
-fn at_least(buffer: &mut Vec<f32>, length: usize) {
-    if buffer.len() < length {
-        buffer.resize(length, 0.0);
-    }
 }
 
 /// Part `index` of a buffer of equal parts.
@@ -97,20 +92,20 @@ impl Lane {
         let (rows, length) = (extent.rows(), extent.length);
         let kept = if keep == Keep::Everything { plan.iterations } else { 1 };
         let channels = extent.sequences * plan.channels;
-        at_least(&mut self.z, (plan.iterations + 1) * rows * plan.width);
-        at_least(&mut self.x, kept * rows * plan.width);
-        at_least(&mut self.label_sums, kept * rows);
-        at_least(&mut self.topic_sums, kept * rows);
-        at_least(&mut self.tiles, kept * channels * saved_tiles(plan) * length * plan.rank);
-        at_least(&mut self.posterior, kept * channels * length * length);
-        at_least(&mut self.h, kept * rows * plan.stacked);
-        at_least(&mut self.projected, rows * plan.stacked);
+        self.z.reserve((plan.iterations + 1) * rows * plan.width);
+        self.x.reserve(kept * rows * plan.width);
+        self.label_sums.reserve(kept * rows);
+        self.topic_sums.reserve(kept * rows);
+        self.tiles.reserve(kept * channels * saved_tiles(plan) * length * plan.rank);
+        self.posterior.reserve(kept * channels * length * length);
+        self.h.reserve(kept * rows * plan.stacked);
+        self.projected.reserve(rows * plan.stacked);
         self.scratch.reserve(plan, length);
         if keep == Keep::Everything {
-            at_least(&mut self.d_h, rows * plan.stacked);
-            at_least(&mut self.d_factors, plan.stacked * plan.width);
+            self.d_h.reserve(rows * plan.stacked);
+            self.d_factors.reserve(plan.stacked * plan.width);
             for buffer in [&mut self.d_x, &mut self.d_z, &mut self.d_unary] {
-                at_least(buffer, rows * plan.width);
+                buffer.reserve(rows * plan.width);
             }
         }
     }
