@@ -11,6 +11,8 @@ use super::plan::{Matrix, Plan, Site};
 
 /// Entries of a weight gradient that one task computes, about.
 const TASK_ENTRIES: usize = 8192;
+/// A multiple of the rows of every kernel's tile.
+const TASK_ROWS: usize = 24;
 /// Panels that one task packs.
 const TASK_PANELS: usize = 16;
 
@@ -150,7 +152,7 @@ pub(super) fn accumulate(
     for_each(Accumulation { matrices, gradients }, &|work: Accumulation| {
         let matrix = &work.matrices[0];
         let gradient = &mut work.gradients[..matrix.range.len()];
-        let rows = (TASK_ENTRIES / matrix.inputs).next_multiple_of(8).max(8);
+        let rows = (TASK_ENTRIES / matrix.inputs).max(1).next_multiple_of(TASK_ROWS);
         parallel::for_each_block(gradient, rows * matrix.inputs, |block, gradient| {
             let rows = (block * rows, gradient.len() / matrix.inputs);
             for (chunk, arena) in arenas.chunks_exact(stride).enumerate() {
@@ -179,7 +181,7 @@ pub(super) fn decoder(
     let (width, stride) = (plan.width, logits_stride(plan.vocab));
     let matrix = &plan.matrices[plan.decoder];
     let targets = pass.batch.targets.len();
-    let rows = (TASK_ENTRIES / width).next_multiple_of(PANEL);
+    let rows = (TASK_ENTRIES / width).max(1).next_multiple_of(TASK_ROWS);
     parallel::for_each_block(&mut gradients[matrix.range.clone()], rows * width, |block, part| {
         let sizes = (part.len() / width, width, targets);
         let left = Left::transposed(&logits[block * rows..], stride);

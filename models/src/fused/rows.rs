@@ -290,7 +290,8 @@ fn cross_entropy_body<const FMA: bool>(
     sum.ln() + (largest - picked)
 }
 multiversion! {
-    /// `-log softmax(logits + bias)[label]` of one row; `logits` becomes `scale` times its gradient.
+    /// `-log softmax(logits + bias)[label]` of one row; `logits` becomes its gradient times
+    /// `scale`.
     pub fn cross_entropy(logits: &mut [f32], bias: &[f32], label: usize, scale: f32) -> f32
         = cross_entropy_body
 }

@@ -1,8 +1,8 @@
 //! Six rows by 16 columns in twelve 256-bit accumulators, twice for a full panel.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps,
-    _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps,
+    __m256i, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_maskload_ps,
+    _mm256_maskstore_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
 };
 
 use super::Tile;
@@ -27,20 +27,35 @@ pub unsafe fn tile(tile: &Tile, rows: usize) {
         // SAFETY: the caller's promise.
         unsafe {
             match rows {
-                1 => half_panel::<1>(&half),
-                2 => half_panel::<2>(&half),
-                3 => half_panel::<3>(&half),
-                4 => half_panel::<4>(&half),
-                5 => half_panel::<5>(&half),
-                6 => half_panel::<6>(&half),
+                1 => either::<1>(&half),
+                2 => either::<2>(&half),
+                3 => either::<3>(&half),
+                4 => either::<4>(&half),
+                5 => either::<5>(&half),
+                6 => either::<6>(&half),
                 _ => unreachable!("a tile has 1 to 6 rows"),
             }
         }
     }
 }
 
+/// # Safety
+/// As for [`tile`].
+unsafe fn either<const M: usize>(half: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if half.columns == 2 * LANES {
+            half_panel::<M, true>(half);
+        } else {
+            half_panel::<M, false>(half);
+        }
+    }
+}
+
+/// A half panel of 16 columns (`FULL`) or fewer. Masks would take the registers that a full one
+/// needs for its sums.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn half_panel<const M: usize>(t: &Tile) {
+unsafe fn half_panel<const M: usize, const FULL: bool>(t: &Tile) {
     let mut sums = [[_mm256_setzero_ps(); 2]; M];
     let (mut a, mut b) = (t.a, t.b);
     // SAFETY: masked lanes are not touched; the caller's promise covers the others.
@@ -50,11 +65,11 @@ unsafe fn half_panel<const M: usize>(t: &Tile) {
             _mm256_loadu_si256(MASKS.as_ptr().add(LANES - lanes).cast::<__m256i>())
         };
         let masks = [mask(t.columns.min(LANES)), mask(t.columns.saturating_sub(LANES))];
+        let load = |from: *const f32, v: usize| {
+            if FULL { _mm256_loadu_ps(from) } else { _mm256_maskload_ps(from, masks[v]) }
+        };
         for _ in 0..t.depth {
-            let columns = [
-                _mm256_maskload_ps(b, masks[0]),
-                _mm256_maskload_ps(b.wrapping_add(LANES), masks[1]),
-            ];
+            let columns = [load(b, 0), load(b.wrapping_add(LANES), 1)];
             for (i, row) in sums.iter_mut().enumerate() {
                 let left = _mm256_set1_ps(*a.add(i * t.row_stride));
                 row[0] = _mm256_fmadd_ps(left, columns[0], row[0]);
@@ -65,14 +80,18 @@ unsafe fn half_panel<const M: usize>(t: &Tile) {
         }
         let alpha = _mm256_set1_ps(t.alpha);
         for (i, row) in sums.iter().enumerate() {
-            for v in 0..2 {
+            for (v, &sum) in row.iter().enumerate() {
                 let c = t.c.wrapping_add(i * t.c_stride + LANES * v);
                 let value = if t.add {
-                    _mm256_fmadd_ps(alpha, row[v], _mm256_maskload_ps(c, masks[v]))
+                    _mm256_fmadd_ps(alpha, sum, load(c, v))
                 } else {
-                    _mm256_mul_ps(alpha, row[v])
+                    _mm256_mul_ps(alpha, sum)
                 };
-                _mm256_maskstore_ps(c, masks[v], value);
+                if FULL {
+                    _mm256_storeu_ps(c, value);
+                } else {
+                    _mm256_maskstore_ps(c, masks[v], value);
+                }
             }
         }
     }
