@@ -12,8 +12,12 @@ const LARGEST_INVALID_SHARE: f64 = 0.1;
 ///
 /// With the two to five seeds of an experiment the percentile interval is far too narrow (its
 /// ends are values of the sample), so [`Bootstrap::interval`] uses the bootstrap only for the
-/// standard error, corrects it by `√(n / (n − 1))`, and multiplies by the Student-t quantile
-/// (Hesterberg 2015, section 3). For a mean it equals the Student-t interval.
+/// standard error: each group is resampled alone, its variance corrected by `n / (n − 1)`, the
+/// variances are added, and the root is multiplied by the Student-t quantile (Hesterberg 2015,
+/// section 3) with the degrees of freedom of Welch and Satterthwaite. For a mean it equals the
+/// Student-t interval. Counting every unit as a degree of freedom instead is too narrow where
+/// few groups carry the variance, as the outermost widths do in a slope; with three seeds per
+/// group the rule errs on the wide side (measured coverage 0.95 to 0.97).
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Bootstrap {
     /// The statistic of the data themselves.
@@ -24,8 +28,8 @@ pub struct Bootstrap {
     pub interval: Interval,
     /// Percentile interval at [`CONFIDENCE_LEVEL`], for comparison.
     pub percentile: Interval,
-    /// Degrees of freedom of the t quantile: resampled units less groups.
-    pub freedom: usize,
+    /// Effective degrees of freedom of the t quantile, at most resampled units less groups.
+    pub freedom: f64,
     /// Replicates with a value.
     pub replicates: usize,
     /// Replicates on which the statistic is undefined.
@@ -57,20 +61,48 @@ pub fn bootstrap_groups(
     summarise(estimate, &resample(sizes, replicates, seed, statistic), sizes)
 }
 
+/// Replicates of something computed from resampled groups.
+pub(super) struct Resampled<T> {
+    /// All groups resampled together.
+    pub joint: Vec<T>,
+    /// Only group `g` resampled, the others as they are.
+    pub alone: Vec<Vec<T>>,
+}
+
+impl<T> Resampled<T> {
+    /// The same replicates seen through `statistic`.
+    pub fn map<U>(&self, statistic: impl Fn(&T) -> U) -> Resampled<U> {
+        Resampled {
+            joint: self.joint.iter().map(&statistic).collect(),
+            alone: self.alone.iter().map(|group| group.iter().map(&statistic).collect()).collect(),
+        }
+    }
+}
+
 /// `statistic` of every resample, in a fixed order whatever the number of threads.
 pub(super) fn resample<T: Send>(
     sizes: &[usize],
     replicates: usize,
     seed: u64,
     statistic: impl Fn(&[Vec<usize>]) -> T + Sync,
-) -> Vec<T> {
-    let replicate = |index: usize| {
-        let mut stream = Stream::named(seed, Purpose::Bootstrap, "resample", index as u64);
-        let groups: Vec<Vec<usize>> =
-            sizes.iter().map(|&n| draw_with_replacement(&mut stream, n)).collect();
-        statistic(&groups)
+) -> Resampled<T> {
+    let draw = |only: Option<usize>| -> Vec<T> {
+        let replicate = |index: usize| {
+            let name = only.map_or_else(|| "all".to_owned(), |group| format!("group {group}"));
+            let mut stream = Stream::named(seed, Purpose::Bootstrap, &name, index as u64);
+            let mut indices = |(group, &n): (usize, &usize)| match only {
+                Some(only) if only != group => (0..n).collect(),
+                _ => draw_with_replacement(&mut stream, n),
+            };
+            let groups: Vec<Vec<usize>> = sizes.iter().enumerate().map(&mut indices).collect();
+            statistic(&groups)
+        };
+        (0..replicates).into_par_iter().map(replicate).collect()
     };
-    (0..replicates).into_par_iter().map(replicate).collect()
+    Resampled {
+        joint: draw(None),
+        alone: (0..sizes.len()).map(|group| draw(Some(group))).collect(),
+    }
 }
 
 /// `n` indices drawn from `0..n` with replacement.
@@ -81,42 +113,50 @@ pub(super) fn draw_with_replacement(stream: &mut Stream, n: usize) -> Vec<usize>
 /// Standard error and intervals from the replicates of one statistic.
 pub(super) fn summarise(
     estimate: f64,
-    values: &[Option<f64>],
+    replicates: &Resampled<Option<f64>>,
     sizes: &[usize],
 ) -> Option<Bootstrap> {
     if sizes.is_empty() || sizes.iter().any(|&n| n < 2) {
         return None;
     }
-    let mut valid: Vec<f64> = values.iter().copied().flatten().filter(|v| v.is_finite()).collect();
-    let invalid = values.len() - valid.len();
-    if invalid as f64 > LARGEST_INVALID_SHARE * values.len() as f64 {
-        return None;
+    let (mut variance, mut spread) = (0.0, 0.0);
+    for (values, &n) in replicates.alone.iter().zip(sizes) {
+        let share = standard_deviation(&valid(values)?)?.powi(2) * n as f64 / (n - 1) as f64;
+        variance += share;
+        spread += share.powi(2) / (n - 1) as f64;
     }
-    valid.sort_by(f64::total_cmp);
-    let units: usize = sizes.iter().sum();
-    let freedom = units - sizes.len();
-    let correction = (units as f64 / freedom as f64).sqrt();
-    let standard_error = correction * standard_deviation(&valid)?;
+    let most = (sizes.iter().sum::<usize>() - sizes.len()) as f64;
+    let freedom = if spread > 0.0 { variance.powi(2) / spread } else { most };
+    let mut joint = valid(&replicates.joint)?;
+    joint.sort_by(f64::total_cmp);
     let upper = 0.5 + 0.5 * CONFIDENCE_LEVEL;
-    let half_width = student_quantile(upper, freedom as f64) * standard_error;
+    let standard_error = variance.sqrt();
+    let half_width = student_quantile(upper, freedom) * standard_error;
     Some(Bootstrap {
         estimate,
         standard_error,
         interval: Interval::around(estimate, half_width),
         percentile: Interval {
-            low: quantile(&valid, 1.0 - upper)?,
-            high: quantile(&valid, upper)?,
+            low: quantile(&joint, 1.0 - upper)?,
+            high: quantile(&joint, upper)?,
         },
         freedom,
-        replicates: valid.len(),
-        invalid,
+        replicates: joint.len(),
+        invalid: replicates.joint.len() - joint.len(),
     })
+}
+
+/// The replicates that have a value; `None` if too many have not.
+fn valid(values: &[Option<f64>]) -> Option<Vec<f64>> {
+    let valid: Vec<f64> = values.iter().copied().flatten().filter(|v| v.is_finite()).collect();
+    let invalid = values.len() - valid.len();
+    (invalid as f64 <= LARGEST_INVALID_SHARE * values.len() as f64).then_some(valid)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::describe::{estimate, mean, median};
-    use super::super::simulation::{assert_coverage, coverage, normals};
+    use super::super::simulation::{assert_cautious_coverage, assert_coverage, coverage, normals};
     use super::*;
 
     fn pick(values: &[f64], indices: &[usize]) -> Vec<f64> {
@@ -132,7 +172,8 @@ mod tests {
         let ratio = found.standard_error / student.standard_error.unwrap();
         // The standard error of a standard deviation from 20 000 draws is 0.5 %.
         assert!((ratio - 1.0).abs() < 0.02, "{ratio}");
-        assert_eq!((found.freedom, found.replicates, found.invalid), (4, 20_000, 0));
+        assert!((found.freedom - 4.0).abs() < 1e-9, "{found:?}");
+        assert_eq!((found.replicates, found.invalid), (20_000, 0));
         assert!(found.percentile.half_width() < 0.8 * found.interval.half_width());
     }
 
@@ -167,7 +208,7 @@ mod tests {
 
     #[test]
     fn invariant_group_bootstrap_covers_a_difference_of_means() {
-        assert_coverage(2000, |index| {
+        assert_cautious_coverage(2000, |index| {
             let a = normals(index, "group a", 3, 1.0, 1.0);
             let b = normals(index, "group b", 3, 3.0, 1.0);
             let found = bootstrap_groups(&[3, 3], 400, index, |draw| {

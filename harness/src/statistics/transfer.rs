@@ -203,7 +203,7 @@ pub fn learning_rate_sensitivity(curve: &LearningRateCurve, initial_loss_nats: f
 
 #[cfg(test)]
 mod tests {
-    use super::super::simulation::{assert_coverage, normals};
+    use super::super::simulation::{assert_cautious_coverage, normals};
     use super::*;
 
     const WIDTHS: [usize; 4] = [64, 128, 256, 512];
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn invariant_shift_slope_intervals_cover_the_truth() {
         for drift in [0.0, -0.5] {
-            assert_coverage(500, |index| {
+            assert_cautious_coverage(400, |index| {
                 let found = shift_slope(&curves(index, drift, 3, 0.005), 100, index);
                 found.bootstrap.unwrap().interval.contains(drift)
             });
