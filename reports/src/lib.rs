@@ -7,7 +7,8 @@
 //!
 //! ```
 //! use reports::{Block, Cell, Column, Document, Estimate, Provenance, Section, Table};
-//! let columns = vec![Column::text("family", "model"), Column::estimate("loss_nats", "loss", "nats")];
+//! let loss = Column::estimate("loss_nats", "held-out loss", "nats");
+//! let columns = vec![Column::text("family", "model"), loss];
 //! let mut table = Table::new("comparison", "Held-out loss", columns)
 //!     .with_provenance(Provenance::new("crossscale reproduce", ["3f2a", "77c1"]));
 //! let estimate = Estimate { mean: 3.4121, interval: Some((3.4061, 3.4181)), n: 5 };

@@ -1,5 +1,6 @@
 //! Whole documents, and what spreadsheets, browsers and careless text could do to them.
 
+use proptest::num::f64 as f64s;
 use proptest::prelude::*;
 
 use crate::figure::tests::{all as all_figures, provenance};
@@ -211,7 +212,7 @@ proptest! {
 
     #[test]
     fn invariant_csv_floats_round_trip_and_text_is_no_formula(
-        value in proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL | proptest::num::f64::ZERO,
+        value in f64s::NORMAL | f64s::SUBNORMAL | f64s::ZERO,
         text in "[=+@\\-\t\r\n,;\"'a|é\u{2212}]{0,8}",
     ) {
         let columns = vec![Column::number("x", "x", ""), Column::text("t", "t")];

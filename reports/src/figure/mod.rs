@@ -142,7 +142,7 @@ impl Reference {
                 " The dashed line is the loss of predicting masked tokens by their frequency alone."
             }
             (Some(_), false) => {
-                " The loss of predicting masked tokens by their frequency alone lies above the frame."
+                " The loss of predicting masked tokens by their frequency alone is above the frame."
             }
         }
     }

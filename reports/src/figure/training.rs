@@ -42,7 +42,8 @@ pub fn training_curves(data: &TrainingFigure, name: &str) -> Result<Figure> {
         .collect();
     legend.extend(unigram.entry());
     let caption = format!(
-        "Lines are means over seeds ({}); shading is their range from lowest to highest.{} Setting: {}.",
+        "Lines are means over seeds ({}); shading is their range from lowest to highest.{} \
+         Setting: {}.",
         count_range(points().map(|point| point.n)),
         unigram.caption(),
         escape_caption(&data.setting),
