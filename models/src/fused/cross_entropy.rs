@@ -7,7 +7,7 @@
 use super::dispatch::multiversion;
 use super::elementwise::{accumulate_rows, add, add_to_rows, scale};
 use super::gemm::{Matrix, MatrixMut, Update, multiply};
-use super::math::{exp, maximum, sum1};
+use super::math::{exp, map_sum, maximum};
 use super::parallel::{self, Shared};
 
 /// Vocabulary entries per block.
@@ -98,10 +98,7 @@ fn grow<T: Clone>(buffer: &mut Vec<T>, length: usize, value: T) -> &mut [T] {
 fn exponentiate_body<const FMA: bool>(data: &mut [f32], width: usize, statistics: &mut [[f32; 2]]) {
     for (row, statistic) in data.chunks_exact_mut(width).zip(statistics) {
         let largest = maximum(row);
-        for value in row.iter_mut() {
-            *value = exp::<FMA>(*value - largest);
-        }
-        *statistic = [largest, sum1(row, |v| v)];
+        *statistic = [largest, map_sum(row, |v| exp::<FMA>(v - largest))];
     }
 }
 multiversion! {

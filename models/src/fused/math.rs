@@ -103,6 +103,25 @@ pub fn sum1(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     add_lanes(lanes)
 }
 
+/// Replaces each entry by `f` of it and returns the sum of the results, in the order of [`sum1`].
+#[inline(always)]
+pub fn map_sum(x: &mut [f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let mut chunks = x.chunks_exact_mut(LANES);
+    for chunk in chunks.by_ref() {
+        for lane in 0..LANES {
+            let value = f(chunk[lane]);
+            chunk[lane] = value;
+            lanes[lane] += value;
+        }
+    }
+    for (lane, value) in lanes.iter_mut().zip(chunks.into_remainder()) {
+        *value = f(*value);
+        *lane += *value;
+    }
+    add_lanes(lanes)
+}
+
 /// `sum f(x, y)` in a fixed order.
 #[inline(always)]
 pub fn sum2(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
@@ -132,10 +151,18 @@ pub fn maximum(x: &[f32]) -> f32 {
             lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
         }
     }
-    for &value in rest {
-        lanes[0] = lanes[0].max(value);
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane = if value > *lane { value } else { *lane };
     }
-    lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] =
+                if lanes[lane + half] > lanes[lane] { lanes[lane + half] } else { lanes[lane] };
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 #[cfg(test)]
@@ -190,6 +217,9 @@ mod tests {
             let naive: f32 = x.iter().map(|v| v * v).sum();
             assert!((sum1(&x, |v| v * v) - naive).abs() < 1e-3);
             assert!((sum2(&x, &x, |a, b| a * b) - naive).abs() < 1e-3);
+            let mut squares = x.clone();
+            assert!((map_sum(&mut squares, |v| v * v) - naive).abs() < 1e-3);
+            assert!(squares.iter().zip(&x).all(|(s, v)| (s - v * v).abs() < 1e-6));
             let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             assert!(maximum(&x).to_bits() == largest.to_bits());
         }

@@ -1,7 +1,7 @@
 //! Softmax over rows, in place.
 
 use super::dispatch::multiversion;
-use super::math::{exp, maximum, sum1, sum2};
+use super::math::{exp, map_sum, maximum, sum2};
 
 #[inline(always)]
 fn rows_body<const FMA: bool>(data: &mut [f32], width: usize) {
@@ -11,10 +11,7 @@ fn rows_body<const FMA: bool>(data: &mut [f32], width: usize) {
             row.fill(0.0);
             continue;
         }
-        for value in row.iter_mut() {
-            *value = exp::<FMA>(*value - largest);
-        }
-        let scale = 1.0 / sum1(row, |v| v);
+        let scale = 1.0 / map_sum(row, |v| exp::<FMA>(v - largest));
         for value in row {
             *value *= scale;
         }

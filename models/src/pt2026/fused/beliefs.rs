@@ -1,7 +1,7 @@
 //! Normalisers of labels and topics over rows, forward and backward.
 
 use crate::fused::dispatch::multiversion;
-use crate::fused::math::{exp, maximum, sum1, sum2};
+use crate::fused::math::{exp, map_sum, maximum, sum1, sum2};
 use crate::pt2026::Potential;
 
 /// Constants of a label normaliser.
@@ -22,10 +22,7 @@ fn softmax_row<const FMA: bool>(scores: impl Fn(f32) -> f32, from: &[f32], to: &
         *to = scores(from);
     }
     let largest = maximum(to);
-    for to in to.iter_mut() {
-        *to = exp::<FMA>(*to - largest);
-    }
-    sum1(to, |v| v)
+    map_sum(to, |v| exp::<FMA>(v - largest))
 }
 
 #[inline(always)]

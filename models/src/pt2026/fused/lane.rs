@@ -12,6 +12,11 @@ use super::rotary::Table;
 use crate::fused::buffer::Buffer;
 use crate::fused::elementwise::{add_scaled, scale};
 use crate::fused::gemm::{Matrix, MatrixMut, Update, multiply};
+use crate::fused::panel::{Left, PANEL, Right, Store, pack_columns, packed_len, product};
+use crate::fused::parallel;
+
+/// Panels of W^T packed by one task.
+const PANELS_PER_TASK: usize = 4;
 
 /// The sequences of a lane.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,6 +40,8 @@ pub(super) struct Shared<'a> {
     pub table: &'a Table,
     /// All parameters.
     pub parameters: &'a [f32],
+    /// W^T as packed panels.
+    pub turned_factors: &'a [f32],
 }
 
 impl<'a> Shared<'a> {
@@ -43,6 +50,26 @@ impl<'a> Shared<'a> {
         let plan = self.plan;
         Matrix::new(&self.parameters[plan.factors.clone()], plan.stacked, plan.width)
     }
+
+    /// `c = x W^T`: `x` `(rows, N)`, `c` `(rows, K)`.
+    fn scores(&self, rows: usize, x: &[f32], c: &mut [f32]) {
+        let Plan { width, stacked, .. } = *self.plan;
+        let (left, right) = (Left::rows(x, width), Right::Packed(self.turned_factors));
+        product((rows, stacked, width), 1.0, left, right, Store::Set, c, stacked);
+    }
+}
+
+/// Packs W^T for [`Shared`].
+pub(super) fn turn_factors(plan: &Plan, parameters: &[f32], packed: &mut Buffer) {
+    let (depth, columns) = (plan.width, plan.stacked);
+    packed.reserve(packed_len(depth, columns));
+    let factors = &parameters[plan.factors.clone()];
+    // Blocks of whole panels, so that they are packed in parallel.
+    let block = PANELS_PER_TASK * PANEL;
+    parallel::for_each_block(packed, block * depth, |index, packed| {
+        let columns = block.min(columns - index * block);
+        pack_columns(&factors[index * block * depth..], depth, (depth, columns), 1.0, packed);
+    });
 }
 
 /// Whether a forward pass keeps what a backward pass needs.
@@ -133,9 +160,7 @@ impl Lane {
             labels(&label_constants(plan), z, x, &mut self.label_sums[part(rows, kept)]);
             let projected = &mut self.projected[..rows * plan.stacked];
             let factors = shared.factors();
-            let c = MatrixMut::new(projected, rows, plan.stacked);
-            let x = Matrix::new(x, rows, plan.width);
-            multiply(1.0, x, factors.transposed(), Update::Replace, c);
+            shared.scores(rows, x, projected);
             next.copy_from_slice(z);
             scale(plan.damping, next);
             add_scaled(plan.step, &earlier[..size], next);
@@ -179,8 +204,7 @@ impl Lane {
             let update = if first { Update::Replace } else { Update::Add };
             let d_z = Matrix::new(&self.d_z, rows, plan.width);
             add_scaled(plan.step, &self.d_z[..size], &mut self.d_unary[..size]);
-            let d_h = MatrixMut::new(&mut self.d_h, rows, plan.stacked);
-            multiply(1.0, d_z, factors.transposed(), Update::Replace, d_h);
+            shared.scores(rows, &self.d_z, &mut self.d_h);
             let h = Matrix::new(&self.h[part(wide, iteration)], rows, plan.stacked);
             let d_factors = MatrixMut::new(&mut self.d_factors, plan.stacked, plan.width);
             multiply(1.0, h.transposed(), d_z, update, d_factors);

@@ -14,7 +14,7 @@ mod rotary;
 mod tests;
 
 use head::Head;
-use lane::{Extent, Keep, Lane, Shared};
+use lane::{Extent, Keep, Lane, Shared, turn_factors};
 use plan::Plan;
 use rotary::Table;
 
@@ -22,6 +22,7 @@ use super::{Pt2026, Rope};
 use crate::batch::Batch;
 use crate::engine::{BatchLoss, Engine};
 use crate::error::Result;
+use crate::fused::buffer::Buffer;
 use crate::fused::elementwise::{add, scale};
 use crate::fused::embedding::{SortedIds, Start, scatter};
 use crate::fused::parallel;
@@ -38,6 +39,8 @@ const SUM_BLOCK: usize = 1 << 13;
 pub struct FusedPt2026 {
     plan: Plan,
     table: Table,
+    /// W^T in panels.
+    turned_factors: Buffer,
     lanes: Vec<Lane>,
     head: Head,
     sorted: SortedIds,
@@ -55,6 +58,7 @@ impl FusedPt2026 {
         Ok(Self {
             plan: Plan::new(model, resolved)?,
             table: Table::default(),
+            turned_factors: Buffer::default(),
             lanes: Vec::new(),
             head: Head::default(),
             sorted: SortedIds::default(),
@@ -88,7 +92,9 @@ impl FusedPt2026 {
     fn forward(&mut self, parameters: &[f32], batch: &Batch, keep: Keep, each: usize) {
         let count = batch.sequences.div_ceil(each);
         let (plan, width) = (&self.plan, self.plan.width);
-        let shared = Shared { plan, table: &self.table, parameters };
+        turn_factors(plan, parameters, &mut self.turned_factors);
+        let shared =
+            Shared { plan, table: &self.table, parameters, turned_factors: &self.turned_factors };
         let table = &parameters[plan.unary.range.clone()];
         let rows = each * batch.length;
         parallel::for_each_block(&mut self.lanes[..count], 1, |index, lane| {
@@ -114,7 +120,8 @@ impl FusedPt2026 {
         let count = batch.sequences.div_ceil(each);
         let (plan, width) = (&self.plan, self.plan.width);
         self.head.backward(plan, parameters, gradients);
-        let shared = Shared { plan, table: &self.table, parameters };
+        let shared =
+            Shared { plan, table: &self.table, parameters, turned_factors: &self.turned_factors };
         let rows = each * batch.length;
         let head = &self.head;
         parallel::for_each_block(&mut self.lanes[..count], 1, |index, lane| {

@@ -62,19 +62,53 @@ pub(super) struct Move {
     pub to_stride: usize,
 }
 
+/// Turns `W` planes from `at` on. Everything is read before anything is written, so that the
+/// loops vectorise without a look at overlaps.
+#[inline(always)]
+fn turn_planes<const FMA: bool, const W: usize>(
+    at: usize,
+    (scale, sign): (f32, f32),
+    (cosines, sines): (&[f32], &[f32]),
+    from: (&[f32], &[f32]),
+    (to_left, to_right): (&mut [f32], &mut [f32]),
+) {
+    let part = |x: &[f32]| -> [f32; W] {
+        let mut values = [0.0; W];
+        values.copy_from_slice(&x[at..at + W]);
+        values
+    };
+    let (a, b, c, s) = (part(from.0), part(from.1), part(cosines), part(sines));
+    let (mut left, mut right) = ([0.0; W], [0.0; W]);
+    for k in 0..W {
+        let (c, s) = (scale * c[k], sign * s[k]);
+        left[k] = fma::<FMA>(a[k], c, -(b[k] * s));
+        right[k] = fma::<FMA>(a[k], s, b[k] * c);
+    }
+    to_left[at..at + W].copy_from_slice(&left);
+    to_right[at..at + W].copy_from_slice(&right);
+}
+
 #[inline(always)]
 fn turned_body<const FMA: bool>(how: &Move, table: &Table, from: &[f32], to: &mut [f32]) {
     let half = how.rank / 2;
-    let sign = if how.turn == Turn::Back { -how.scale } else { how.scale };
+    let scales = (how.scale, if how.turn == Turn::Back { -how.scale } else { how.scale });
     let angles = table.cosines.chunks_exact(half).zip(table.sines.chunks_exact(half));
     let rows = from.chunks(how.from_stride).zip(to.chunks_mut(how.to_stride));
-    for ((from, to), (cosines, sines)) in rows.zip(angles) {
-        let (a, b) = from[..how.rank].split_at(half);
+    for ((from, to), angles) in rows.zip(angles) {
+        let from = from[..how.rank].split_at(half);
         let (left, right) = to[..how.rank].split_at_mut(half);
-        for k in 0..half {
-            let (c, s) = (how.scale * cosines[k], sign * sines[k]);
-            left[k] = fma::<FMA>(a[k], c, -(b[k] * s));
-            right[k] = fma::<FMA>(a[k], s, b[k] * c);
+        let mut at = 0;
+        while half - at >= 16 {
+            turn_planes::<FMA, 16>(at, scales, angles, from, (&mut *left, &mut *right));
+            at += 16;
+        }
+        while half - at >= 4 {
+            turn_planes::<FMA, 4>(at, scales, angles, from, (&mut *left, &mut *right));
+            at += 4;
+        }
+        while half - at >= 1 {
+            turn_planes::<FMA, 1>(at, scales, angles, from, (&mut *left, &mut *right));
+            at += 1;
         }
     }
 }
