@@ -10,5 +10,6 @@ pub mod preln;
 pub mod ut;
 
 pub use bert::{Bert, BertConfig};
+pub use blocks::DEFAULT_HEAD_DIM;
 pub use preln::{PreLn, PreLnConfig};
 pub use ut::{UniversalTransformer, UtConfig};

@@ -46,6 +46,17 @@ impl Layout {
         })
     }
 
+    /// Position of the parameter that plays the part of `name` in a model of another depth: the
+    /// same name, or else the same name in the first layer (numbers in the name replaced by 0).
+    pub fn counterpart(&self, name: &str) -> Result<usize> {
+        self.position(name).or_else(|error| {
+            let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+            let first: Vec<&str> =
+                name.split('.').map(|part| if is_number(part) { "0" } else { part }).collect();
+            self.position(&first.join(".")).map_err(|_| error)
+        })
+    }
+
     /// Place of parameter `position` in the flat buffer.
     pub fn range(&self, position: usize) -> Range<usize> {
         self.offsets[position]..self.offsets[position + 1]

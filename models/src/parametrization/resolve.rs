@@ -91,7 +91,7 @@ impl Parametrization {
         let rules = layout
             .specs()
             .iter()
-            .map(|spec| self.rule(spec, &base.specs()[base.position(spec.name())?], depth))
+            .map(|spec| self.rule(spec, &base.specs()[base.counterpart(spec.name())?], depth))
             .collect::<Result<Vec<_>>>()?;
         let width = ratio(dimensions.width, base_dimensions.width);
         let sites = SiteScales {
@@ -157,7 +157,7 @@ impl Resolved {
     pub fn initialise(&self, layout: &Layout, base: &Layout, seed: u64) -> Result<Vec<f32>> {
         let mut buffer = vec![0f32; layout.total()];
         for (position, (spec, rule)) in layout.specs().iter().zip(&self.rules).enumerate() {
-            let at_base = &base.specs()[base.position(spec.name())?];
+            let at_base = &base.specs()[base.counterpart(spec.name())?];
             let described = spec.clone().with_init(at_base.init());
             described.initialise(&mut buffer[layout.range(position)], seed, rule.init_std_factor);
         }
