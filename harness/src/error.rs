@@ -52,6 +52,9 @@ pub enum HarnessError {
         /// What to do.
         hint: String,
     },
+    /// A number left the band that a gate allows.
+    #[error("regression: {0}")]
+    Regression(String),
     /// An invariant does not hold.
     #[error("invariant violated: {0}")]
     Invariant(String),
@@ -66,6 +69,9 @@ pub enum HarnessError {
     /// Stopped by a signal with the state saved.
     #[error("stopped by a signal; the state is saved\nhint: run the same command again to resume")]
     Interrupted,
+    /// A table, figure or report could not be made.
+    #[error(transparent)]
+    Report(#[from] reports::ReportError),
     /// A model could not be built or run.
     #[error(transparent)]
     Model(#[from] models::ModelError),
@@ -94,13 +100,14 @@ impl HarnessError {
     /// Process exit code (documented in the README of this crate's binary).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Io { .. } | Self::Model(models::ModelError::Candle(_)) => 1,
+            Self::Io { .. } | Self::Report(_) | Self::Model(models::ModelError::Candle(_)) => 1,
             Self::Config { .. } | Self::Model(_) => 2,
             Self::Input { .. } => 3,
             Self::NothingSelected(_) => 4,
             Self::Numerical { .. } | Self::Diverged { .. } => 5,
             Self::Unavailable { .. } => 6,
             Self::Invariant(_) => 10,
+            Self::Regression(_) => 11,
             Self::Interrupted => 130,
         }
     }

@@ -2,4 +2,6 @@
 
 pub mod data;
 pub mod model;
+pub mod overrides;
+pub mod run;
 pub mod train;

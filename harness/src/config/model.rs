@@ -1,1 +1,302 @@
-//! The `[model]` table.
+//! The `[model]` table: one family and its shape, and what can be built from it.
+
+use candle_core::{DType, Device};
+use models::architecture::{Architecture, ForwardFlops};
+use models::engine::Engine;
+use models::family::{FamilyConfig, parametrise};
+use models::parameters::Layout;
+use models::parametrization::{Dimensions, Parametrization, Resolved};
+use models::reference::ReferenceEngine;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::error::{HarnessError, Result};
+
+/// One family with its shape; exactly one sub-table of `[model]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum ModelConfig {
+    /// Probabilistic Transformer, 2026 form.
+    Pt(models::pt2026::Pt2026Config),
+    /// Probabilistic Transformer, 2023 form; reference path only.
+    Pt2023(models::pt2023::Pt2023Config),
+    /// BERT, post-LN.
+    Bert(baselines::BertConfig),
+    /// Pre-LN Transformer with RoPE.
+    Preln(baselines::PreLnConfig),
+    /// Universal Transformer.
+    Ut(baselines::UtConfig),
+}
+
+/// Which implementation computes losses and gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ComputePath {
+    /// Hand-written CPU kernels, f32.
+    #[default]
+    Fused,
+    /// candle operations with candle's autograd.
+    Reference,
+}
+
+/// A model with its rules, ready to be initialised.
+pub struct BuiltModel {
+    /// Parameters at this shape.
+    pub layout: Layout,
+    /// Parameters at the base shape.
+    pub base_layout: Layout,
+    /// One rule per parameter.
+    pub resolved: Resolved,
+    /// Cost of a forward pass.
+    pub flops: ForwardFlops,
+    /// Computes losses and gradients.
+    pub engine: Box<dyn Engine>,
+}
+
+/// Runs `$body` with `$config` bound to the family's own configuration.
+macro_rules! each_family {
+    ($model:expr, $config:ident => $body:expr) => {
+        match $model {
+            ModelConfig::Pt($config) => $body,
+            ModelConfig::Pt2023($config) => $body,
+            ModelConfig::Bert($config) => $body,
+            ModelConfig::Preln($config) => $body,
+            ModelConfig::Ut($config) => $body,
+        }
+    };
+}
+
+impl ModelConfig {
+    /// The family called `family` with default sizes.
+    pub fn of_family(family: &str) -> Result<Self> {
+        let table = Table::from_iter([(family.to_owned(), toml::Value::Table(Table::new()))]);
+        table.try_into().map_err(|_| {
+            let known = super::overrides::FAMILIES;
+            let near = known.iter().find(|name| strsim::levenshtein(name, family) <= 2);
+            let guess = near.map_or(String::new(), |name| format!("did you mean {name}? "));
+            HarnessError::config(
+                format!("no model family '{family}'"),
+                format!("{guess}families are {}", known.join(", ")),
+            )
+        })
+    }
+
+    /// Reads `{family: {keys}}`.
+    pub fn from_table(table: Table) -> Result<Self> {
+        table.try_into().map_err(|error: toml::de::Error| {
+            HarnessError::config(
+                format!("[model]: {}", error.to_string().trim_end()),
+                "crossscale plan --help lists the families",
+            )
+        })
+    }
+
+    /// Family name on the command line.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Self::Pt(_) => "pt",
+            Self::Pt2023(_) => "pt2023",
+            Self::Bert(_) => "bert",
+            Self::Preln(_) => "preln",
+            Self::Ut(_) => "ut",
+        }
+    }
+
+    /// Vocabulary size.
+    pub fn vocab(&self) -> usize {
+        each_family!(self, config => config.vocab)
+    }
+
+    /// The same model over another vocabulary.
+    #[must_use]
+    pub fn with_vocab(mut self, vocab: usize) -> Self {
+        each_family!(&mut self, config => config.vocab = vocab);
+        self
+    }
+
+    /// The same model at another width; sizes given as ratios of width follow.
+    #[must_use]
+    pub fn at_width(&self, width: usize) -> Self {
+        match self {
+            Self::Pt(config) => Self::Pt(config.at_width(width)),
+            Self::Pt2023(config) => Self::Pt2023(config.at_width(width)),
+            Self::Bert(config) => Self::Bert(config.at_width(width)),
+            Self::Preln(config) => Self::Preln(config.at_width(width)),
+            Self::Ut(config) => Self::Ut(config.at_width(width)),
+        }
+    }
+
+    /// Widths that a budget search tries are multiples of this.
+    pub fn width_step(&self) -> usize {
+        match self {
+            // The rank is a quarter of the width and must be even for RoPE.
+            Self::Pt(config) if config.rank.is_none() => 8,
+            Self::Pt(_) | Self::Pt2023(_) => 4,
+            Self::Bert(_) | Self::Preln(_) | Self::Ut(_) => 2,
+        }
+    }
+
+    /// The same family at width `width` with inner width (topics, feed-forward) `inner`
+    /// (`None`: four times the width); `None` if the family has no such shape. The head width
+    /// becomes the divisor of `width` closest to the template's, unless heads are fixed.
+    pub fn with_shape(&self, width: usize, inner: Option<usize>) -> Option<Self> {
+        let mut model = self.clone();
+        match &mut model {
+            Self::Pt(config) => {
+                config.width = width;
+                config.topics = inner;
+            }
+            Self::Pt2023(config) => {
+                *config = config.at_width(width);
+                if inner.is_some_and(|inner| inner != 4 * width) {
+                    return None;
+                }
+            }
+            Self::Bert(config) => {
+                config.head_dim = head_dim((config.heads, config.head_dim), width, 1)?;
+                (config.width, config.feed_forward_width) = (width, inner);
+            }
+            Self::Preln(config) => {
+                config.head_dim = head_dim((config.heads, config.head_dim), width, 2)?;
+                (config.width, config.feed_forward_width) = (width, inner);
+            }
+            Self::Ut(config) => {
+                config.head_dim = head_dim((config.heads, config.head_dim), width, 1)?;
+                (config.width, config.feed_forward_width) = (width, inner);
+            }
+        }
+        model.layout().is_ok().then_some(model)
+    }
+
+    /// Dependency-head channels or attention heads.
+    pub fn heads(&self) -> usize {
+        match self {
+            Self::Pt(config) => config.channels,
+            Self::Pt2023(config) => config.channels,
+            _ => {
+                let dimensions = self.dimensions();
+                dimensions.width / dimensions.head_dim.max(1)
+            }
+        }
+    }
+
+    /// Width, head width, inner width and depth.
+    pub fn dimensions(&self) -> Dimensions {
+        each_family!(self, config => config.dimensions())
+    }
+
+    /// Parameters at this shape; nothing is allocated.
+    pub fn layout(&self) -> Result<Layout> {
+        Ok(each_family!(self, config => config.layout())?)
+    }
+
+    /// Forward cost at sequence length `length`.
+    pub fn forward_flops(&self, length: usize) -> Result<ForwardFlops> {
+        let base = models::parametrization::SiteScales::BASE;
+        Ok(each_family!(self, config => config.model(config, &base)?.forward_flops(length)))
+    }
+
+    /// Builds the model under `table` relative to `base`, computed by `path`.
+    pub fn build(
+        &self,
+        base: &Self,
+        table: &Parametrization,
+        path: ComputePath,
+        length: usize,
+    ) -> Result<BuiltModel> {
+        match (self, base) {
+            (Self::Pt(config), Self::Pt(base)) => {
+                build_family(config, base, table, path, length, |built| {
+                    Ok(Box::new(models::pt2026::FusedPt2026::new(&built.model, &built.resolved)?))
+                })
+            }
+            (Self::Pt2023(config), Self::Pt2023(base)) => {
+                build_family(config, base, table, path, length, |_| {
+                    Err(models::ModelError::Unsupported {
+                        what: "pt2023".to_owned(),
+                        by: "the fused path".to_owned(),
+                        hint: "use the reference path: --set path=reference".to_owned(),
+                    })
+                })
+            }
+            (Self::Bert(config), Self::Bert(base)) => {
+                build_family(config, base, table, path, length, |built| {
+                    Ok(Box::new(baselines::fused::FusedEngine::bert(
+                        &built.model,
+                        &built.resolved,
+                    )?))
+                })
+            }
+            (Self::Preln(config), Self::Preln(base)) => {
+                build_family(config, base, table, path, length, |built| {
+                    Ok(Box::new(baselines::fused::FusedEngine::preln(
+                        &built.model,
+                        &built.resolved,
+                    )?))
+                })
+            }
+            (Self::Ut(config), Self::Ut(base)) => {
+                build_family(config, base, table, path, length, |built| {
+                    Ok(Box::new(baselines::fused::FusedEngine::universal(
+                        &built.model,
+                        &built.resolved,
+                    )?))
+                })
+            }
+            _ => Err(HarnessError::config(
+                format!("base is a {} model, the run is {}", base.family(), self.family()),
+                "give base the same family as model",
+            )),
+        }
+    }
+}
+
+/// Head width for `width`, a multiple of `step` (2 where rotary positions turn pairs):
+/// `Some(None)` keeps a fixed number of heads, `None` = impossible.
+#[expect(clippy::option_option, reason = "the outer option is failure, the inner the config key")]
+fn head_dim(
+    (heads, wanted): (Option<usize>, Option<usize>),
+    width: usize,
+    step: usize,
+) -> Option<Option<usize>> {
+    /// A head may be this many times wider or narrower than the template's.
+    const RATIO_MAX: f64 = 1.5;
+    if heads.is_some() {
+        return Some(None);
+    }
+    let wanted = wanted.unwrap_or(baselines::DEFAULT_HEAD_DIM) as f64;
+    let distance = |size: usize| (size as f64 / wanted).ln().abs();
+    (step..=width)
+        .step_by(step)
+        .filter(|size| width.is_multiple_of(*size) && distance(*size) <= RATIO_MAX.ln())
+        .min_by(|a, b| distance(*a).total_cmp(&distance(*b)))
+        .map(Some)
+}
+
+type FusedBuilder<M> = fn(&models::family::Parametrised<M>) -> models::Result<Box<dyn Engine>>;
+
+fn build_family<F>(
+    config: &F,
+    base: &F,
+    table: &Parametrization,
+    path: ComputePath,
+    length: usize,
+    fused: FusedBuilder<F::Model>,
+) -> Result<BuiltModel>
+where
+    F: FamilyConfig,
+    F::Model: 'static,
+{
+    let built = parametrise(config, base, table)?;
+    let layout = built.model.layout().clone();
+    let flops = built.model.forward_flops(length);
+    let resolved = built.resolved.clone();
+    let base_layout = built.base_layout.clone();
+    let engine: Box<dyn Engine> = match path {
+        ComputePath::Fused => fused(&built)?,
+        ComputePath::Reference => {
+            Box::new(ReferenceEngine::new(built.model, built.resolved, DType::F32, Device::Cpu))
+        }
+    };
+    Ok(BuiltModel { layout, base_layout, resolved, flops, engine })
+}

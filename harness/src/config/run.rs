@@ -1,0 +1,165 @@
+//! One run: everything that decides its numbers.
+
+use std::path::Path;
+
+use models::parametrization::Parametrization;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::data::DataConfig;
+use super::model::{BuiltModel, ComputePath, ModelConfig};
+use super::overrides;
+use super::train::TrainConfig;
+use crate::error::{HarnessError, Result};
+
+/// Width at which every parametrization equals `standard`, unless the run says otherwise.
+pub const BASE_WIDTH: usize = 256;
+
+/// The `[parametrization]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ParametrizationConfig {
+    /// A built-in table or the path of a TOML table.
+    pub name: String,
+    /// Width of the base model; ignored if `[base]` is given.
+    pub base_width: usize,
+}
+
+impl Default for ParametrizationConfig {
+    fn default() -> Self {
+        Self { name: "mup-table8".to_owned(), base_width: BASE_WIDTH }
+    }
+}
+
+impl ParametrizationConfig {
+    /// The table of exponents.
+    pub fn table(&self) -> Result<Parametrization> {
+        let path = Path::new(&self.name);
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                HarnessError::input(path, error.to_string(), "give an existing TOML table")
+            })?;
+            return Ok(Parametrization::parse(&self.name, &text)?);
+        }
+        Ok(Parametrization::built_in(&self.name)?)
+    }
+}
+
+/// A fully resolved run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Family and shape.
+    pub model: ModelConfig,
+    /// Base model of the parametrization; `None` = the model at `parametrization.base_width`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<ModelConfig>,
+    /// Exponent table.
+    #[serde(default)]
+    pub parametrization: ParametrizationConfig,
+    /// Text, tokenizer, masking, evaluation.
+    #[serde(default)]
+    pub data: DataConfig,
+    /// Optimiser, schedule, steps.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// Seed of initial parameters and dropout.
+    #[serde(default)]
+    pub seed: u64,
+    /// Seed of token order and training masks; the same for every model of a comparison.
+    #[serde(default)]
+    pub data_seed: u64,
+    /// Which implementation computes the gradients.
+    #[serde(default)]
+    pub path: ComputePath,
+}
+
+/// A configuration file before it is laid on the defaults: every table may be absent. Only read
+/// so that an error points at the file's own line, which a merged table no longer knows.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the success of reading it matters")]
+struct RunFile {
+    model: Option<ModelConfig>,
+    base: Option<ModelConfig>,
+    parametrization: Option<ParametrizationConfig>,
+    data: Option<DataConfig>,
+    train: Option<TrainConfig>,
+    seed: Option<u64>,
+    data_seed: Option<u64>,
+    path: Option<ComputePath>,
+}
+
+/// Reads the configuration file `path` as a layer.
+pub fn read_layer(path: &Path) -> Result<Table> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        HarnessError::input(path, error.to_string(), "give an existing TOML file")
+    })?;
+    let invalid = |error: toml::de::Error| {
+        HarnessError::config(
+            format!("{}: {}", path.display(), error.to_string().trim_end()),
+            "crossscale train --help lists the tables and keys",
+        )
+    };
+    toml::from_str::<RunFile>(&text).map_err(invalid)?;
+    text.parse().map_err(invalid)
+}
+
+impl RunConfig {
+    /// Resolves layers of tables: `family`'s defaults, then `layers` in order, then `--set`s.
+    pub fn resolve(family: &str, layers: Vec<Table>, sets: &[String]) -> Result<Self> {
+        let mut table = Table::new();
+        let model =
+            Value::Table(Table::from_iter([(family.to_owned(), Value::Table(Table::new()))]));
+        table.insert("model".to_owned(), model);
+        for layer in layers {
+            overrides::merge(&mut table, layer);
+        }
+        for assignment in sets {
+            overrides::set(&mut table, assignment)?;
+        }
+        Self::from_table(&table)
+    }
+
+    /// Reads a run from a merged table; unknown keys and wrong types are errors.
+    pub fn from_table(table: &Table) -> Result<Self> {
+        let text = toml::to_string(table)
+            .map_err(|error| HarnessError::config(error.to_string(), "values must be TOML"))?;
+        Self::from_toml("resolved configuration", &text)
+    }
+
+    /// Reads a run from TOML text; `origin` is named in errors.
+    pub fn from_toml(origin: &str, text: &str) -> Result<Self> {
+        let run: Self = toml::from_str(text).map_err(|error| {
+            HarnessError::config(
+                format!("{origin}: {}", error.to_string().trim_end()),
+                "crossscale train --help lists the tables and keys",
+            )
+        })?;
+        run.validate()?;
+        Ok(run)
+    }
+
+    /// Cross-field rules.
+    pub fn validate(&self) -> Result<()> {
+        self.data.validate()?;
+        self.train.validate()?;
+        self.model.layout()?;
+        self.base_model().layout()?;
+        Ok(())
+    }
+
+    /// The base model of the parametrization.
+    pub fn base_model(&self) -> ModelConfig {
+        match &self.base {
+            Some(base) => base.clone().with_vocab(self.model.vocab()),
+            None => self.model.at_width(self.parametrization.base_width),
+        }
+    }
+
+    /// Builds the model and its engine.
+    pub fn build(&self) -> Result<BuiltModel> {
+        let table = self.parametrization.table()?;
+        self.model.build(&self.base_model(), &table, self.path, self.data.length)
+    }
+}
