@@ -1,0 +1,139 @@
+//! Finds the shape of a family that meets a budget.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::model::ModelConfig;
+use crate::error::{HarnessError, Result};
+
+/// A shape must come this close to its budget.
+pub const TOLERANCE: f64 = 0.01;
+/// The inner width (feed-forward, topics) may leave its usual ratio to width by this share.
+const INNER_SLACK: f64 = 0.25;
+/// No search goes beyond this width.
+const WIDTH_MAX: usize = 1 << 14;
+
+/// What a budget counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Axis {
+    /// All parameters.
+    #[default]
+    Total,
+    /// Parameters without embedding tables and decoder.
+    NonEmbedding,
+    /// Training floating-point operations per token.
+    TrainingFlops,
+}
+
+/// What else a FLOPs budget depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload {
+    /// Sequence length n.
+    pub length: usize,
+    /// Share of positions that are predicted.
+    pub target_share: f64,
+}
+
+/// The value of `model` on `axis`.
+pub fn measure(model: &ModelConfig, axis: Axis, workload: Workload) -> Result<f64> {
+    Ok(match axis {
+        Axis::Total => model.layout()?.total() as f64,
+        Axis::NonEmbedding => model.layout()?.non_embedding() as f64,
+        Axis::TrainingFlops => {
+            model.forward_flops(workload.length)?.training_per_token(workload.target_share)
+        }
+    })
+}
+
+/// A candidate shape with how far it is from the budget and from its usual inner ratio.
+struct Candidate {
+    model: ModelConfig,
+    deviation: f64,
+    inner_change: f64,
+}
+
+/// The shape of `template`'s family whose value on `axis` is within 1 % of `budget`.
+///
+/// Among the shapes within tolerance the one closest to the family's usual inner width (four
+/// times the width) wins, then the one closest to the budget; so no family gets an unusual shape
+/// when a usual one fits.
+pub fn solve(
+    template: &ModelConfig,
+    budget: f64,
+    axis: Axis,
+    workload: Workload,
+) -> Result<ModelConfig> {
+    let mut best: Option<Candidate> = None;
+    let mut nearest = f64::INFINITY;
+    let mut width = template.width_step();
+    while width <= WIDTH_MAX {
+        let Some(usual) = template.with_shape(width, None) else {
+            width += template.width_step();
+            continue;
+        };
+        let value = measure(&usual, axis, workload)?;
+        if value > budget * 2.0 {
+            break;
+        }
+        for candidate in [
+            Some(Candidate { deviation: value / budget - 1.0, inner_change: 0.0, model: usual }),
+            adjusted(template, width, budget, axis, workload)?,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            nearest = nearest.min(candidate.deviation.abs());
+            if candidate.deviation.abs() <= TOLERANCE
+                && best.as_ref().is_none_or(|best| preferred(&candidate, best))
+            {
+                best = Some(candidate);
+            }
+        }
+        width += template.width_step();
+    }
+    best.map(|candidate| candidate.model).ok_or_else(|| {
+        HarnessError::config(
+            format!(
+                "no {} shape within 1 % of {budget} on the {axis:?} axis (nearest is {:.1} % off)",
+                template.family(),
+                100.0 * nearest
+            ),
+            "choose another budget, fewer layers or a smaller vocabulary",
+        )
+    })
+}
+
+fn preferred(candidate: &Candidate, best: &Candidate) -> bool {
+    (candidate.inner_change, candidate.deviation.abs()) < (best.inner_change, best.deviation.abs())
+}
+
+/// The shape of `width` whose inner width brings it closest to the budget: every axis is affine
+/// in the inner width, so two measurements give the slope.
+fn adjusted(
+    template: &ModelConfig,
+    width: usize,
+    budget: f64,
+    axis: Axis,
+    workload: Workload,
+) -> Result<Option<Candidate>> {
+    let usual_inner = 4 * width;
+    let probe = |inner: usize| -> Result<Option<(ModelConfig, f64)>> {
+        let Some(model) = template.with_shape(width, Some(inner)) else { return Ok(None) };
+        let value = measure(&model, axis, workload)?;
+        Ok(Some((model, value)))
+    };
+    let (Some((_, low)), Some((_, high))) = (probe(usual_inner)?, probe(usual_inner + 64)?) else {
+        return Ok(None);
+    };
+    let slope = (high - low) / 64.0;
+    let wanted = (usual_inner as f64 + (budget - low) / slope).round();
+    let inner_change = (wanted / usual_inner as f64 - 1.0).abs();
+    if !wanted.is_finite() || inner_change > INNER_SLACK {
+        return Ok(None);
+    }
+    Ok(probe(wanted as usize)?.map(|(model, value)| Candidate {
+        model,
+        deviation: value / budget - 1.0,
+        inner_change,
+    }))
+}

@@ -1,0 +1,36 @@
+//! Corpora shared by the runs of an experiment, loaded once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::data::DataConfig;
+use crate::corpus::Corpus;
+use crate::error::{HarnessError, Result};
+
+/// Loads the text of every distinct `[data]` table once.
+#[derive(Debug, Default)]
+pub struct Corpora {
+    cache: Option<PathBuf>,
+    loaded: Mutex<BTreeMap<String, Arc<Corpus>>>,
+}
+
+impl Corpora {
+    /// Trained tokenizers are kept in `cache`; `None` trains them anew.
+    pub fn new(cache: Option<&Path>) -> Self {
+        Self { cache: cache.map(Path::to_owned), loaded: Mutex::default() }
+    }
+
+    /// The corpus of `config`.
+    pub fn load(&self, config: &DataConfig) -> Result<Arc<Corpus>> {
+        let key = serde_json::to_string(config)
+            .map_err(|error| HarnessError::Invariant(error.to_string()))?;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(corpus) = loaded.get(&key) {
+            return Ok(corpus.clone());
+        }
+        let corpus = Arc::new(Corpus::load(config, self.cache.as_deref())?);
+        loaded.insert(key, corpus.clone());
+        Ok(corpus)
+    }
+}

@@ -1,0 +1,118 @@
+//! The report of a `reproduce`: summary, tables, figures, caveats.
+
+use reports::{Block, Document, Section};
+
+use super::study::Study;
+use super::{figures, tables};
+use crate::error::Result;
+
+/// A model this close to the unigram line has learned no context worth the name.
+pub const PLATEAU_MARGIN_NATS: f64 = 0.05;
+
+/// Builds the whole report; `command` is printed under every table.
+pub fn build(study: &Study, command: &str) -> Result<Document> {
+    let definition = &study.definition;
+    let mut results =
+        Section::new("Loss at matched parameters").with(Block::text(&definition.analysis));
+    for warning in warnings(study) {
+        results = results.with(Block::Warning(warning));
+    }
+    results = results
+        .with(Block::Table(tables::comparison(study, command)?))
+        .with(Block::Table(tables::differences(study, command)?))
+        .with(Block::Figure(figures::loss_vs_parameters(study, command)?))
+        .with(Block::Figure(figures::loss_vs_flops(study, command)?))
+        .with(Block::Figure(figures::training_curves(study, command)?));
+    let mut rates = Section::new("Learning rates").with(Block::text(rates_explained(study))).with(
+        Block::Table(tables::rates(
+            "learning_rates",
+            "Learning-rate search of every family at the smallest budget",
+            &study.searches,
+            command,
+        )?),
+    );
+    if let Some(figure) = figures::learning_rate_transfer(study, command)? {
+        rates = rates
+            .with(Block::Table(tables::transfer(study, command)?))
+            .with(Block::Figure(figure))
+            .with(Block::Table(tables::rates(
+                "transfer_rates",
+                "Every rate of the transfer sweep",
+                &study.transfer,
+                command,
+            )?));
+    }
+    Ok(Document::new(format!("crossscale: {}", definition.name))
+        .with_section(Section::new("What this is").with(Block::text(format!(
+            "{} Made by `{command}`; methods are in METHODOLOGY.md of the repository.",
+            sentence(&definition.description)
+        ))))
+        .with_section(results)
+        .with_section(rates)
+        .with_section(
+            Section::new("Runs")
+                .with(Block::text("Every run behind this report, diverged ones included."))
+                .with(Block::Table(tables::runs(study, command)?)),
+        )
+        .with_section(
+            Section::new("How to read the numbers")
+                .with(Block::text(reports::format::ROUNDING_RULE)),
+        ))
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
+/// Which rate every family used and why.
+fn rates_explained(study: &Study) -> String {
+    let used: Vec<String> = study
+        .searches
+        .iter()
+        .map(|search| {
+            let best = search.best.map_or("none".to_owned(), |rate| format!("{rate:.3e}"));
+            format!("{} {best}", tables::title(&search.family))
+        })
+        .collect();
+    format!(
+        "Every family was tuned by the same rule at the smallest budget and keeps its rate at the \
+         larger ones through its parametrization: {}. Rates of different families are not \
+         comparable: PT's hidden tensors use the rate over the base width.",
+        used.join(", ")
+    )
+}
+
+/// Everything a reader must know before believing the first table.
+pub fn warnings(study: &Study) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for search in study.searches.iter().filter(|search| !search.bracketed) {
+        warnings.push(format!(
+            "The learning-rate search of {} ended at the edge of the rates tried.",
+            tables::title(&search.family)
+        ));
+    }
+    let largest = study.definition.budgets.len() - 1;
+    for cell in &study.cells {
+        let name = tables::title(&cell.family);
+        let diverged = cell.runs.iter().filter(|run| run.loss_nats.is_none()).count();
+        if diverged > 0 {
+            warnings.push(format!(
+                "{diverged} of {} runs of {name} at budget {} diverged.",
+                cell.runs.len(),
+                study.definition.budgets[cell.budget]
+            ));
+        }
+        let stuck = cell.runs.iter().any(|run| {
+            run.loss_nats.is_some_and(|loss| loss > run.unigram_loss_nats - PLATEAU_MARGIN_NATS)
+        });
+        if cell.budget == largest && stuck {
+            warnings.push(format!(
+                "{name} has not left the unigram plateau at the largest budget: its loss there \
+                 says nothing about the architecture."
+            ));
+        }
+    }
+    warnings
+}

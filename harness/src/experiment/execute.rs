@@ -1,0 +1,147 @@
+//! One run in the ledger: claimed, trained and recorded, or read if it is already there.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::record::{self, RunRecord};
+use crate::config::model::BuiltModel;
+use crate::config::run::RunConfig;
+use crate::corpus::{Corpus, CorpusSource, Split};
+use crate::error::{HarnessError, Result};
+use crate::ledger::{Begin, Ledger, Manifest, RunDescription, RunKey, provenance};
+use crate::train::{self, Observer, TrainJob, TrainOutcome};
+
+/// Pause between looks at a run that another process is doing.
+const POLL: Duration = Duration::from_secs(2);
+
+/// What every run of a runner shares.
+pub struct Context<'a> {
+    /// Where runs are kept.
+    pub ledger: &'a Ledger,
+    /// Threads of one run.
+    pub threads: usize,
+    /// Set by a signal: stop after the current step with the state saved.
+    pub stop: &'a AtomicBool,
+}
+
+/// The content address of `run` on `corpus`.
+pub fn key(run: &RunConfig, corpus: &Corpus) -> Result<RunKey> {
+    let width = run.model.dimensions().width;
+    RunKey::new(run.model.family(), width, run, &corpus.fingerprint.to_hex())
+}
+
+/// Does `run`, or reads its record if it is done; waits if another process is doing it.
+pub fn execute(
+    run: &RunConfig,
+    corpus: &Arc<Corpus>,
+    context: &Context,
+    observer: &mut dyn Observer,
+) -> Result<RunRecord> {
+    let key = key(run, corpus)?;
+    let source =
+        CorpusSource::new(corpus.clone(), &run.data, &run.train, run.data_seed, Split::Validation)?;
+    check_vocabulary(run, corpus)?;
+    let built = run.build()?;
+    let config =
+        serde_json::to_value(run).map_err(|error| HarnessError::Invariant(error.to_string()))?;
+    loop {
+        let describe = || RunDescription {
+            command: provenance::portable_command(std::env::args()),
+            config: config.clone(),
+            layout: &built.layout,
+            resolved: &built.resolved,
+            data_fingerprint: corpus.fingerprint.to_hex().to_string(),
+            threads: context.threads,
+        };
+        let manifest = match context.ledger.begin(&key, describe)? {
+            Begin::Done(manifest) => *manifest,
+            Begin::Taken => {
+                if context.stop.load(Ordering::Relaxed) {
+                    return Err(HarnessError::Interrupted);
+                }
+                std::thread::sleep(POLL);
+                continue;
+            }
+            Begin::Ours(claim) => {
+                let folder = claim.run_folder();
+                let outcome = train_built(run, built, &source, (context, Some(folder)), observer)?;
+                claim.finish(&outcome)?
+            }
+        };
+        let folder = context.ledger.folder(&key);
+        return read_record(run, &manifest, &folder, source.unigram_loss_nats());
+    }
+}
+
+fn train_built(
+    run: &RunConfig,
+    built: BuiltModel,
+    source: &CorpusSource,
+    (context, folder): (&Context, Option<train::RunFolder>),
+    observer: &mut dyn Observer,
+) -> Result<TrainOutcome> {
+    let initial_parameters =
+        built.resolved.initialise(&built.layout, &built.base_layout, run.seed)?;
+    train::run(
+        TrainJob {
+            engine: built.engine,
+            layout: &built.layout,
+            resolved: &built.resolved,
+            initial_parameters,
+            config: &run.train,
+            source,
+            vocab: run.model.vocab(),
+            dropout_seed: None,
+            threads: context.threads,
+            folder,
+            stop: Some(context.stop),
+        },
+        observer,
+    )
+}
+
+/// Every token of the text must have a row in the model's table.
+fn check_vocabulary(run: &RunConfig, corpus: &Corpus) -> Result<()> {
+    let (model, text) = (run.model.vocab(), corpus.vocabulary().size);
+    if model < text {
+        return Err(HarnessError::config(
+            format!("model.vocab = {model} is smaller than the tokenizer's {text} entries"),
+            format!("set model.vocab to {text} or more, or lower data.tokenizer.vocab"),
+        ));
+    }
+    Ok(())
+}
+
+/// Reads a finished run back from its folder.
+fn read_record(
+    run: &RunConfig,
+    manifest: &Manifest,
+    folder: &Path,
+    unigram_loss_nats: f64,
+) -> Result<RunRecord> {
+    let result = manifest.result.as_ref().ok_or_else(|| {
+        HarnessError::input(
+            folder,
+            "the run is marked done but has no result",
+            "delete the folder to run again",
+        )
+    })?;
+    let divergence = result.divergence.clone();
+    let flops = run.model.forward_flops(run.data.length)?;
+    Ok(RunRecord {
+        id: manifest.run.clone(),
+        config: run.clone(),
+        parameters_total: manifest.parameters.total,
+        parameters_non_embedding: manifest.parameters.non_embedding,
+        flops_per_token: flops.training_per_token(run.data.masking.share),
+        tokens: result.tokens,
+        seconds: result.training_seconds,
+        loss_nats: result.loss_nats.filter(|_| divergence.is_none()),
+        divergence,
+        evaluations: record::read_evaluations(folder)?,
+        documents: record::read_documents(folder)?,
+        unigram_loss_nats,
+    })
+}

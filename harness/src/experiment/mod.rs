@@ -1,0 +1,16 @@
+//! From a definition to runs to an answer: budgets, learning-rate search, runner, reports.
+
+pub mod budget;
+pub mod corpora;
+pub mod definition;
+pub mod document;
+pub mod execute;
+pub mod figures;
+pub mod memory;
+pub mod plan;
+pub mod record;
+pub mod reproduce;
+pub mod runner;
+pub mod search;
+pub mod study;
+pub mod tables;

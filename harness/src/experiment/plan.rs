@@ -1,0 +1,209 @@
+//! `reproduce --dry-run`: every run with its cost, before anything starts.
+
+use std::fmt::Write;
+
+use models::fused::gemm::{self, Matrix, MatrixMut, Update};
+
+use super::budget::Workload;
+use super::definition::Definition;
+use super::memory::{self, MemoryPlan, StepShape};
+use super::study::Ladder;
+use crate::cmd::plan::grouped;
+use crate::config::model::ModelConfig;
+use crate::config::train::TrainConfig;
+use crate::error::Result;
+
+/// Runs of one shape.
+#[derive(Debug, Clone)]
+pub struct PlannedRuns {
+    /// `search`, `ladder` or `transfer`.
+    pub stage: &'static str,
+    /// Parametrization table.
+    pub parametrization: String,
+    /// Shape.
+    pub model: ModelConfig,
+    /// Fewest and most runs of this shape (searches stop by their rule).
+    pub runs: (usize, usize),
+    /// All parameters.
+    pub parameters_total: usize,
+    /// Parameters without embeddings and decoder.
+    pub parameters_non_embedding: usize,
+    /// Training FLOPs per token.
+    pub flops_per_token: f64,
+    /// Training tokens of one run.
+    pub tokens: u64,
+    /// Memory of one run.
+    pub memory: MemoryPlan,
+}
+
+/// Speed that a time estimate rests on.
+#[derive(Debug, Clone)]
+pub struct SpeedBasis {
+    /// Floating-point operations per second of one run.
+    pub flops_per_second: f64,
+    /// Where the number comes from.
+    pub explanation: String,
+}
+
+fn planned(
+    stage: &'static str,
+    parametrization: &str,
+    model: &ModelConfig,
+    runs: (usize, usize),
+    (definition, train): (&Definition, &TrainConfig),
+) -> Result<PlannedRuns> {
+    let workload =
+        Workload { length: definition.data.length, target_share: definition.data.masking.share };
+    let layout = model.layout()?;
+    let step = StepShape {
+        sequences: train.batch.div_ceil(train.micro_batches),
+        length: workload.length,
+        target_share: workload.target_share,
+    };
+    Ok(PlannedRuns {
+        stage,
+        parametrization: parametrization.to_owned(),
+        runs,
+        parameters_total: layout.total(),
+        parameters_non_embedding: layout.non_embedding(),
+        flops_per_token: model
+            .forward_flops(workload.length)?
+            .training_per_token(workload.target_share),
+        tokens: train.steps * (train.batch * workload.length) as u64,
+        memory: memory::predict(model, step)?,
+        model: model.clone(),
+    })
+}
+
+/// All runs of `definition`, stage by stage.
+pub fn plan(definition: &Definition, ladders: &[Ladder], vocab: usize) -> Result<Vec<PlannedRuns>> {
+    let rule = &definition.search_rule;
+    let fewest = 1 + 2 * rule.points_each_side.max(1);
+    let mut rows = Vec::new();
+    for ladder in ladders {
+        let entry = definition.entry(&ladder.family)?;
+        let train = definition.train_with(&entry.train)?;
+        let context = (definition, &train);
+        let name = &entry.parametrization;
+        let range = (fewest, rule.points_max);
+        rows.push(planned("search", name, &ladder.models[0], range, context)?);
+        for (index, model) in ladder.models.iter().enumerate() {
+            let mut count = definition.seeds as usize;
+            if index == 0 && (1..=definition.seeds).contains(&rule.seed) {
+                count -= 1; // the winning search run is this cell's run of the same seed
+            }
+            rows.push(planned("ladder", name, model, (count, count), context)?);
+        }
+    }
+    if let Some(transfer) = &definition.transfer {
+        let entry = definition.entry(&transfer.family)?;
+        let mut over = entry.train.clone();
+        crate::config::overrides::merge(&mut over, transfer.train.clone());
+        let train = definition.train_with(&over)?;
+        let template = definition.template(&transfer.family, None)?.with_vocab(vocab);
+        for (rank, name) in transfer.parametrizations.iter().enumerate() {
+            for &width in transfer.widths.iter().skip(usize::from(rank > 0)) {
+                let seeds = transfer.seeds as usize;
+                let range = (fewest * seeds, rule.points_max * seeds);
+                let context = (definition, &train);
+                rows.push(planned("transfer", name, &template.at_width(width), range, context)?);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// The plan as text: one line per shape, then totals and the time with its basis.
+pub fn readable(rows: &[PlannedRuns], jobs: usize, basis: &SpeedBasis) -> String {
+    let mut text = format!(
+        "{:<9} {:<7} {:<14} {:>6} {:>6} {:>12} {:>12} {:>11} {:>11} {:>9} {:>7}\n",
+        "stage",
+        "family",
+        "parametriz.",
+        "width",
+        "depth",
+        "parameters",
+        "non-embed.",
+        "FLOPs/token",
+        "tokens",
+        "memory",
+        "runs"
+    );
+    let (mut fewest, mut most) = (0.0, 0.0);
+    let (mut runs_fewest, mut runs_most) = (0, 0);
+    for row in rows {
+        let dimensions = row.model.dimensions();
+        let count = if row.runs.0 == row.runs.1 {
+            row.runs.0.to_string()
+        } else {
+            format!("{}–{}", row.runs.0, row.runs.1)
+        };
+        writeln!(
+            text,
+            "{:<9} {:<7} {:<14} {:>6} {:>6} {:>12} {:>12} {:>11.3e} {:>11} {:>7}MB {:>7}",
+            row.stage,
+            row.model.family(),
+            row.parametrization,
+            dimensions.width,
+            dimensions.depth,
+            grouped(row.parameters_total as u64),
+            grouped(row.parameters_non_embedding as u64),
+            row.flops_per_token,
+            grouped(row.tokens),
+            row.memory.peak.div_ceil(1_000_000),
+            count
+        )
+        .expect("writing to a string cannot fail");
+        let cost = row.flops_per_token * row.tokens as f64;
+        fewest += cost * row.runs.0 as f64;
+        most += cost * row.runs.1 as f64;
+        runs_fewest += row.runs.0;
+        runs_most += row.runs.1;
+    }
+    let minutes = |flops: f64| flops / (basis.flops_per_second * jobs as f64) / 60.0;
+    write!(
+        text,
+        "\n{runs_fewest} to {runs_most} runs, {fewest:.3e} to {most:.3e} FLOPs\n\
+         time {:.1} to {:.1} minutes with {jobs} jobs\nbasis: {}",
+        minutes(fewest),
+        minutes(most),
+        basis.explanation
+    )
+    .expect("writing to a string cannot fail");
+    text
+}
+
+/// Share of the machine's own product rate that a training step of a small model reaches.
+const ASSUMED_SHARE: f64 = 0.6;
+/// Side of the square product that is timed: about the size of a step's products.
+const PROBE_SIDE: usize = 256;
+/// Products timed; the fastest counts, since others may run beside.
+const PROBES: usize = 20;
+
+/// Speed of one run on one thread, from this machine's product rate timed now.
+pub fn measured_speed() -> SpeedBasis {
+    let left = vec![0.5f32; PROBE_SIDE * PROBE_SIDE];
+    let mut product = vec![0f32; PROBE_SIDE * PROBE_SIDE];
+    let mut fastest = f64::INFINITY;
+    for _ in 0..PROBES {
+        let begun = std::time::Instant::now();
+        gemm::multiply(
+            1.0,
+            Matrix::new(&left, PROBE_SIDE, PROBE_SIDE),
+            Matrix::new(&left, PROBE_SIDE, PROBE_SIDE),
+            Update::Replace,
+            MatrixMut::new(&mut product, PROBE_SIDE, PROBE_SIDE),
+        );
+        fastest = fastest.min(begun.elapsed().as_secs_f64());
+    }
+    let rate = 2.0 * (PROBE_SIDE as f64).powi(3) / fastest;
+    SpeedBasis {
+        flops_per_second: ASSUMED_SHARE * rate,
+        explanation: format!(
+            "{:.0} % of {:.0} GFLOP/s, the product rate of one thread timed just now; evaluation \
+             and reading the text not counted",
+            100.0 * ASSUMED_SHARE,
+            rate / 1e9
+        ),
+    }
+}

@@ -1,0 +1,25 @@
+//! The whole of `crossscale reproduce`: plan, search, ladder, transfer, report.
+
+use std::path::{Path, PathBuf};
+
+use super::definition::Definition;
+use super::document;
+use super::runner::Runner;
+use super::study::{self, Study};
+use crate::error::{HarnessError, Result};
+
+/// Runs every stage; runs the ledger already holds are read, not repeated.
+pub fn run(definition: Definition, runner: &Runner) -> Result<Study> {
+    let vocab = runner.corpus(&definition.data)?.vocabulary().size;
+    let ladders = study::ladders(&definition, vocab)?;
+    let searches = study::search_rates(&definition, &ladders, runner)?;
+    let cells = study::run_ladder(&definition, &ladders, &searches, runner)?;
+    let transfer = study::run_transfer(&definition, vocab, runner)?;
+    Ok(Study { definition, ladders, searches, cells, transfer })
+}
+
+/// Writes `report.md`, `report.html`, every CSV and figure into `folder`.
+pub fn write(study: &Study, command: &str, folder: &Path) -> Result<Vec<PathBuf>> {
+    let document = document::build(study, command)?;
+    document.write(folder).map_err(HarnessError::from)
+}

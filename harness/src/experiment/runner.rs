@@ -1,0 +1,120 @@
+//! Runs many configurations side by side, each at most once.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::corpora::Corpora;
+use super::execute::{self, Context};
+use super::record::RunRecord;
+use crate::config::data::DataConfig;
+use crate::config::run::RunConfig;
+use crate::corpus::Corpus;
+use crate::error::Result;
+use crate::ledger::Ledger;
+use crate::train::progress::Progress;
+
+/// How a runner works.
+#[derive(Debug, Clone)]
+pub struct RunnerOptions {
+    /// Folder of the ledger.
+    pub folder: PathBuf,
+    /// Runs at a time.
+    pub jobs: usize,
+    /// Threads of each run; `None` = cores over jobs.
+    pub threads: Option<usize>,
+    /// No progress lines.
+    pub quiet: bool,
+}
+
+/// Runs configurations, reusing what the ledger already holds.
+pub struct Runner {
+    corpora: Corpora,
+    options: RunnerOptions,
+    progress: Progress,
+    stop: &'static AtomicBool,
+}
+
+impl Runner {
+    /// A runner over the ledger of `options.folder`, which is created with the first run;
+    /// `stop` ends runs with their state saved.
+    pub fn new(options: RunnerOptions, stop: &'static AtomicBool) -> Self {
+        let corpora = Corpora::new(Some(&options.folder.join("cache")));
+        let progress = if options.quiet { Progress::hidden() } else { Progress::stderr() };
+        Self { corpora, options, progress, stop }
+    }
+
+    /// The corpus of `config`.
+    pub fn corpus(&self, config: &DataConfig) -> Result<Arc<Corpus>> {
+        self.corpora.load(config)
+    }
+
+    /// Runs every configuration, `jobs` at a time, and returns their records in order.
+    ///
+    /// The first error stops the start of further runs; runs under way finish and are kept.
+    pub fn run_all(&self, runs: &[RunConfig]) -> Result<Vec<RunRecord>> {
+        let next = AtomicUsize::new(0);
+        let slots: Vec<Mutex<Option<Result<RunRecord>>>> =
+            runs.iter().map(|_| Mutex::new(None)).collect();
+        let order = longest_first(runs);
+        std::thread::scope(|scope| {
+            for _ in 0..self.options.jobs.clamp(1, runs.len().max(1)) {
+                scope.spawn(|| {
+                    while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let result = self.run_one(&runs[index]);
+                        if result.is_err() {
+                            next.store(order.len(), Ordering::Relaxed);
+                        }
+                        *slots[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+                    }
+                });
+            }
+        });
+        let results: Vec<Option<Result<RunRecord>>> = slots
+            .into_iter()
+            .map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .collect();
+        let whole = results.iter().all(Option::is_some);
+        let records = results.into_iter().flatten().collect::<Result<Vec<_>>>()?;
+        assert!(whole, "a run is only skipped after an error, which was returned above");
+        Ok(records)
+    }
+
+    /// Runs one configuration, or reads it from the ledger.
+    pub fn run_one(&self, run: &RunConfig) -> Result<RunRecord> {
+        let corpus = self.corpora.load(&run.data)?;
+        let ledger = Ledger::open(&self.options.folder)?;
+        let context = Context { ledger: &ledger, threads: self.threads(), stop: self.stop };
+        let label = format!(
+            "{} {} lr {:.2e} seed {}",
+            run.model.family(),
+            run.model.dimensions().width,
+            run.train.learning_rate,
+            run.seed
+        );
+        let mut line = self.progress.job(&label, run.train.steps);
+        execute::execute(run, &corpus, &context, &mut line)
+    }
+
+    fn threads(&self) -> usize {
+        self.options.threads.unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            (cores / self.options.jobs.max(1)).max(1)
+        })
+    }
+}
+
+/// Indices of `runs`, the most expensive first, so that no long run is left for the end.
+fn longest_first(runs: &[RunConfig]) -> Vec<usize> {
+    let cost = |run: &RunConfig| {
+        let tokens = run.train.steps as f64 * (run.train.batch * run.data.length) as f64;
+        let flops = run
+            .model
+            .forward_flops(run.data.length)
+            .map_or(0.0, |flops| flops.training_per_token(run.data.masking.share));
+        tokens * flops
+    };
+    let mut order: Vec<usize> = (0..runs.len()).collect();
+    order.sort_by(|&a, &b| cost(&runs[b]).total_cmp(&cost(&runs[a])).then(a.cmp(&b)));
+    order
+}
