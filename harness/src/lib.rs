@@ -1,10 +1,12 @@
 //! Trains Probabilistic Transformers and Transformers at matched budgets, proves the muP
 //! invariants and reports masked-language-modelling losses with intervals.
 
+pub mod allocator;
 pub mod cmd;
 pub mod config;
 pub mod corpus;
 pub mod error;
+pub mod experiment;
 pub mod ledger;
 pub mod parity;
 pub mod statistics;

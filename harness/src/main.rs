@@ -1,3 +1,7 @@
-//! The crossscale binary.
+//! The crossscale binary: one verb per file in `harness::cmd`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harness::cmd::main()
+}

@@ -1,8 +1,76 @@
 //! The command line: one file per verb.
 
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
 use crate::error::{HarnessError, Result};
 
+pub mod explain;
 pub mod parity;
+pub mod plan;
+pub mod regress;
+pub mod reproduce;
+pub mod train;
+
+/// Does the Probabilistic Transformer scale, and do its hyper-parameters carry over?
+#[derive(Debug, Parser)]
+#[command(name = "crossscale", version, about, propagate_version = true)]
+#[command(after_help = "Start with: crossscale reproduce --dry-run")]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Print what a model costs: parameters by role, FLOPs, memory; starts nothing.
+    Plan(plan::Args),
+    /// Train one model on one text.
+    Train(train::Args),
+    /// Train every family at matched budgets and write the report.
+    Reproduce(reproduce::Args),
+    /// Show what a parametrization says about every tensor, and why.
+    Explain(explain::Args),
+    /// Compare our models with known-answer files.
+    Parity(parity::Args),
+    /// Judge short trainings by bands measured from seeds.
+    Regress(regress::Args),
+}
+
+/// Parses the arguments, runs the verb and maps errors to exit codes.
+pub fn main() -> ExitCode {
+    crate::allocator::keep_large_blocks();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .without_time()
+        .with_target(false)
+        .init();
+    let cli = Cli::parse();
+    let outcome = match cli.verb {
+        Verb::Plan(args) => plan::run(&args),
+        Verb::Train(args) => train::run(&args),
+        Verb::Reproduce(args) => reproduce::run(&args),
+        Verb::Explain(args) => explain::run(&args),
+        Verb::Parity(args) => parity::run(&args),
+        Verb::Regress(args) => regress::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// A reader that has gone away (`crossscale … | head`) is no failure.
+fn is_broken_pipe(error: &HarnessError) -> bool {
+    matches!(error, HarnessError::Io { source, .. }
+        if source.kind() == std::io::ErrorKind::BrokenPipe)
+}
 
 /// Writes `text` and a newline to standard output.
 pub(crate) fn print(text: &str) -> Result<()> {

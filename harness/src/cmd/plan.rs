@@ -1,0 +1,167 @@
+//! `crossscale plan`: what a model costs, without starting anything.
+
+use serde::Serialize;
+
+use super::print;
+use crate::config::model::ModelConfig;
+use crate::error::{HarnessError, Result};
+use crate::experiment::memory::{self, MemoryPlan, StepShape};
+
+/// Arguments of `plan`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: crossscale plan --model pt --width 256 --vocab 32000 --json")]
+pub struct Args {
+    /// Model family: pt, bert, preln, ut
+    #[arg(long)]
+    model: String,
+    /// Model width (number of labels for pt)
+    #[arg(long)]
+    width: usize,
+    /// Layers (bert, preln) or steps (ut)
+    #[arg(long, conflicts_with = "iterations")]
+    layers: Option<usize>,
+    /// Iterations (pt) or steps (ut)
+    #[arg(long)]
+    iterations: Option<usize>,
+    /// Channels of dependency heads (pt)
+    #[arg(long)]
+    channels: Option<usize>,
+    /// Vocabulary size
+    #[arg(long)]
+    vocab: Option<usize>,
+    /// Sequence length
+    #[arg(long, default_value_t = 128)]
+    length: usize,
+    /// Sequences per step
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// Share of positions that are predicted
+    #[arg(long, default_value_t = 0.15)]
+    mask: f64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `plan --json` prints.
+#[derive(Debug, Serialize)]
+struct Plan {
+    model: String,
+    width: usize,
+    depth: usize,
+    length: usize,
+    parameters: Parameters,
+    flops_per_token: f64,
+    flops_forward_per_token_by_part: serde_json::Map<String, serde_json::Value>,
+    memory_bytes: MemoryPlan,
+}
+
+#[derive(Debug, Serialize)]
+struct Parameters {
+    total: usize,
+    non_embedding: usize,
+    by_role: std::collections::BTreeMap<models::parameters::Role, usize>,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<()> {
+    let model = model(args)?;
+    let layout = model.layout()?;
+    if !(0.0..=1.0).contains(&args.mask) {
+        return Err(HarnessError::config(
+            format!("--mask {} is not a share", args.mask),
+            "give a number between 0 and 1",
+        ));
+    }
+    let flops = model.forward_flops(args.length)?;
+    let by_part = flops
+        .encoder_per_token
+        .iter()
+        .map(|(part, value)| ((*part).to_owned(), (*value).into()))
+        .chain([("head".to_owned(), (args.mask * flops.head_per_target).into())])
+        .collect();
+    let step = StepShape { sequences: args.batch, length: args.length, target_share: args.mask };
+    let plan = Plan {
+        model: args.model.clone(),
+        width: args.width,
+        depth: model.dimensions().depth,
+        length: args.length,
+        parameters: Parameters {
+            total: layout.total(),
+            non_embedding: layout.non_embedding(),
+            by_role: layout.by_role(),
+        },
+        flops_per_token: flops.training_per_token(args.mask),
+        flops_forward_per_token_by_part: by_part,
+        memory_bytes: memory::predict(&model, step)?,
+    };
+    if args.json {
+        let text = serde_json::to_string_pretty(&plan)
+            .map_err(|error| HarnessError::Invariant(error.to_string()))?;
+        return print(&text);
+    }
+    print(&readable(&plan))
+}
+
+fn model(args: &Args) -> Result<ModelConfig> {
+    let family = args.model.as_str();
+    let mut keys = toml::Table::new();
+    let mut set = |key: &str, value: Option<usize>| {
+        if let Some(value) = value {
+            keys.insert(key.to_owned(), toml::Value::Integer(value as i64));
+        }
+    };
+    set("width", Some(args.width));
+    set("vocab", args.vocab);
+    set("channels", args.channels);
+    let depth = args.layers.or(args.iterations);
+    match family {
+        "pt" => set("iterations", depth),
+        "ut" => set("steps", depth),
+        _ => set("layers", depth),
+    }
+    ModelConfig::of_family(family)?;
+    ModelConfig::from_table(toml::Table::from_iter([(family.to_owned(), toml::Value::Table(keys))]))
+}
+
+fn readable(plan: &Plan) -> String {
+    use std::fmt::Write;
+    let mut text = format!(
+        "{} width {} depth {} length {}\n\nparameters\n",
+        plan.model, plan.width, plan.depth, plan.length
+    );
+    let mut line = |label: &str, value: String| {
+        writeln!(text, "  {label:<28} {value:>18}").expect("writing to a string cannot fail");
+    };
+    line("total", grouped(plan.parameters.total as u64));
+    line("non-embedding", grouped(plan.parameters.non_embedding as u64));
+    for (role, count) in &plan.parameters.by_role {
+        line(role.name(), grouped(*count as u64));
+    }
+    line("training FLOPs per token", format!("{:.4e}", plan.flops_per_token));
+    let memory = &plan.memory_bytes;
+    for (part, bytes) in [
+        ("parameter bytes", memory.parameters),
+        ("gradient bytes", memory.gradients),
+        ("moment bytes", memory.moments),
+        ("activation bytes", memory.activations),
+        ("head bytes", memory.head),
+        ("predicted peak bytes", memory.peak),
+    ] {
+        line(part, grouped(bytes));
+    }
+    text.trim_end().to_owned()
+}
+
+/// Digits in groups of three.
+pub(crate) fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

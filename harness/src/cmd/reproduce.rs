@@ -1,0 +1,99 @@
+//! `crossscale reproduce`: the whole comparison from one command.
+
+use std::path::PathBuf;
+
+use super::print;
+use crate::error::{HarnessError, Result};
+use crate::experiment::corpora::Corpora;
+use crate::experiment::definition::Definition;
+use crate::experiment::runner::{Runner, RunnerOptions};
+use crate::experiment::{plan, reproduce, study, tables};
+
+/// Arguments of `reproduce`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossscale reproduce --dry-run
+  crossscale reproduce
+  crossscale reproduce --preset laptop --out runs/laptop --jobs 2")]
+pub struct Args {
+    /// Built-in definition (quick, laptop, paper) or a TOML file
+    #[arg(long, default_value = "quick")]
+    preset: String,
+    /// Folder of runs and report [default: runs/PRESET]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Runs at a time, one thread each by default [default: number of cores]
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Seeds of every ladder cell, instead of the preset's
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// Markdown file whose `crossscale:results` marks get the first table
+    #[arg(long, value_name = "FILE")]
+    splice: Option<PathBuf>,
+    /// Print the plan and start nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// No progress lines
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<()> {
+    let definition = definition(args)?;
+    let jobs = match args.jobs {
+        Some(0) => return Err(HarnessError::config("--jobs 0", "give at least one job")),
+        Some(jobs) => jobs,
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&definition.name));
+    let options = RunnerOptions { folder: folder.clone(), jobs, threads: None, quiet: args.quiet };
+    if args.dry_run {
+        let vocab = Corpora::new(None).load(&definition.data)?.vocabulary().size;
+        let ladders = study::ladders(&definition, vocab)?;
+        let rows = plan::plan(&definition, &ladders, vocab)?;
+        return print(&plan::readable(&rows, jobs, &plan::measured_speed()));
+    }
+    let command = command(args, &definition);
+    let runner = Runner::new(options, crate::train::stop::on_signal()?);
+    let study = reproduce::run(definition, &runner)?;
+    let files = reproduce::write(&study, &command, &folder)?;
+    if let Some(page) = &args.splice {
+        let table = tables::summary(&study, &command)?;
+        let folder = format!("reports/published/{}/", study.definition.name);
+        let text = reports::markdown::table_with_notes(&table, &folder);
+        reports::markdown::splice_file(page, "results", &text, &command)?;
+    }
+    for warning in crate::experiment::document::warnings(&study) {
+        anstream::eprintln!("warning: {warning}");
+    }
+    print(&tables::comparison(&study, &command)?.to_text())?;
+    let report = files.first().map_or(folder, Clone::clone);
+    print(&format!("\nreport: {}", report.display()))
+}
+
+fn definition(args: &Args) -> Result<Definition> {
+    let path = std::path::Path::new(&args.preset);
+    let mut definition = if path.extension().is_some_and(|extension| extension == "toml") {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            HarnessError::input(path, error.to_string(), "give an existing TOML definition")
+        })?;
+        Definition::parse(&args.preset, &text)?
+    } else {
+        Definition::preset(&args.preset)?
+    };
+    if let Some(seeds) = args.seeds {
+        if seeds == 0 {
+            return Err(HarnessError::config("--seeds 0", "give at least one seed"));
+        }
+        definition.seeds = seeds;
+    }
+    Ok(definition)
+}
+
+/// The command that makes this report again, without options that cannot change it.
+fn command(args: &Args, definition: &Definition) -> String {
+    let seeds = args.seeds.map_or(String::new(), |_| format!(" --seeds {}", definition.seeds));
+    format!("crossscale reproduce --preset {}{seeds}", args.preset)
+}

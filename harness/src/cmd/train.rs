@@ -1,0 +1,125 @@
+//! `crossscale train`: one run with every hyper-parameter reachable.
+
+use std::path::PathBuf;
+
+use toml::{Table, Value};
+
+use super::print;
+use crate::config::run::{RunConfig, read_layer};
+use crate::error::{HarnessError, Result};
+use crate::experiment::runner::{Runner, RunnerOptions};
+
+/// Arguments of `train`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: crossscale train --model pt --width 64 --steps 200 --seed 1 \
+--text notes.txt --out runs/notes --set train.learning_rate=0.1")]
+pub struct Args {
+    /// Model family: pt, bert, preln, ut
+    #[arg(long)]
+    model: String,
+    /// Model width (number of labels for pt)
+    #[arg(long)]
+    width: Option<usize>,
+    /// Optimiser steps
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Seed of parameters, token order and masks
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Text file or folder (.txt, .jsonl, also .gz or .zst); default: the embedded corpus
+    #[arg(long)]
+    text: Vec<PathBuf>,
+    /// TOML file with [model.…], [data], [train], [parametrization] tables
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Folder of the run
+    #[arg(long)]
+    out: PathBuf,
+    /// Threads of the run
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Any hyper-parameter: path.to.key=value
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Print the resolved configuration and start nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<()> {
+    let mut run = resolve(args)?;
+    let options =
+        RunnerOptions { folder: args.out.clone(), jobs: 1, threads: args.threads, quiet: false };
+    let runner = Runner::new(options, crate::train::stop::on_signal()?);
+    if !names_vocabulary(args)? {
+        let corpus = runner.corpus(&run.data)?;
+        run.model = run.model.with_vocab(corpus.vocabulary().size);
+    }
+    run.validate()?;
+    if args.dry_run {
+        let text = toml::to_string_pretty(&run)
+            .map_err(|error| HarnessError::Invariant(error.to_string()))?;
+        return print(text.trim_end());
+    }
+    let record = runner.run_one(&run)?;
+    print(&record.summary())
+}
+
+fn resolve(args: &Args) -> Result<RunConfig> {
+    crate::config::model::ModelConfig::of_family(&args.model)?;
+    let mut layers = Vec::new();
+    if let Some(path) = &args.config {
+        layers.push(read_layer(path)?);
+    }
+    layers.push(flags(args));
+    RunConfig::resolve(&args.model, layers, &args.sets)
+}
+
+/// The dedicated flags as a table layer.
+fn flags(args: &Args) -> Table {
+    let mut table = Table::new();
+    let mut put = |path: &[&str], value: Value| {
+        let (last, parents) = path.split_last().expect("a path has a last key");
+        let mut place = &mut table;
+        for key in parents {
+            let next = place.entry(*key).or_insert_with(|| Value::Table(Table::new()));
+            place = next.as_table_mut().expect("only tables are inserted here");
+        }
+        place.insert((*last).to_owned(), value);
+    };
+    if let Some(width) = args.width {
+        put(&["model", &args.model, "width"], Value::Integer(width as i64));
+    }
+    if let Some(steps) = args.steps {
+        put(&["train", "steps"], Value::Integer(steps as i64));
+    }
+    if let Some(seed) = args.seed {
+        put(&["seed"], Value::Integer(seed as i64));
+        put(&["data_seed"], Value::Integer(seed as i64));
+    }
+    if !args.text.is_empty() {
+        let paths = args.text.iter().map(|path| Value::String(path.display().to_string()));
+        put(&["data", "source"], Value::String("paths".to_owned()));
+        put(&["data", "paths", "train"], Value::Array(paths.collect()));
+    }
+    table
+}
+
+/// Whether the user chose the vocabulary size; otherwise the tokenizer's is taken.
+fn names_vocabulary(args: &Args) -> Result<bool> {
+    let keys = ["model.vocab".to_owned(), format!("model.{}.vocab", args.model)];
+    let set = args
+        .sets
+        .iter()
+        .filter_map(|assignment| assignment.split_once('='))
+        .any(|(path, _)| keys.contains(&path.trim().to_owned()));
+    let in_file = match &args.config {
+        None => false,
+        Some(path) => read_layer(path)?
+            .get("model")
+            .and_then(|model| model.get(&args.model))
+            .is_some_and(|family| family.get("vocab").is_some()),
+    };
+    Ok(set || in_file)
+}
