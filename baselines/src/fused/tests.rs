@@ -19,6 +19,9 @@ use crate::{BertConfig, PreLnConfig, UtConfig};
 const OWN: f64 = 2e-5;
 /// ... plus this share of the norm of all gradients (a key's bias has no gradient but rounding).
 const ALL: f64 = 1e-6;
+/// ... or be this many times as wrong as the reference path is in f32, where the case itself is
+/// badly conditioned (a layer norm over two entries multiplies rounding a thousandfold).
+const WORSE_THAN_REFERENCE: f64 = 8.0;
 /// A loss may differ by this share.
 const LOSS: f64 = 2e-6;
 
@@ -165,13 +168,16 @@ fn norm(x: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Loss, losses of targets and every gradient against the reference; returns the gradients.
-fn compare<A: Architecture>(
+fn compare<A: Architecture + Clone>(
     model: A,
     (mut fused, resolved): (FusedEngine, Resolved),
     case: &Case,
 ) -> Vec<f32> {
     let layout = model.layout().clone();
     let (batch, values) = (case.batch(), parameters(&layout, case.seed));
+    let mut single = ReferenceEngine::new(model.clone(), resolved.clone(), DType::F32, Device::Cpu);
+    let mut rounded = vec![0f32; layout.total()];
+    single.loss_and_gradients(&values, &batch, &mut rounded).unwrap();
     let mut reference = ReferenceEngine::new(model, resolved, DType::F64, Device::Cpu);
     let mut exact = vec![0f32; layout.total()];
     let truth = reference.loss_and_gradients(&values, &batch, &mut exact).unwrap();
@@ -184,12 +190,15 @@ fn compare<A: Architecture>(
         let all = norm(exact.iter().map(|&g| f64::from(g)));
         for (position, spec) in layout.specs().iter().enumerate() {
             let (found, exact) = (&found[layout.range(position)], &exact[layout.range(position)]);
-            let pairs = found.iter().zip(exact);
-            let error = norm(pairs.map(|(f, e)| f64::from(*f) - f64::from(*e)));
+            let distance = |other: &[f32]| {
+                norm(other.iter().zip(exact).map(|(o, e)| f64::from(*o) - f64::from(*e)))
+            };
+            let (error, conditioning) =
+                (distance(found), distance(&rounded[layout.range(position)]));
             let own = norm(exact.iter().map(|&g| f64::from(g)));
             assert!(
-                error <= OWN * own + ALL * all,
-                "{}: error {error:e}, norm {own:e}, all {all:e}",
+                error <= (OWN * own + ALL * all).max(WORSE_THAN_REFERENCE * conditioning),
+                "{}: error {error:e}, norm {own:e}, all {all:e}, f32 reference {conditioning:e}",
                 spec.name()
             );
         }
