@@ -1,7 +1,6 @@
 //! Trains Probabilistic Transformers and Transformers at matched budgets, proves the muP
 //! invariants and reports masked-language-modelling losses with intervals.
 
-pub mod allocator;
 pub mod cmd;
 pub mod config;
 pub mod corpus;
@@ -9,6 +8,7 @@ pub mod error;
 pub mod experiment;
 pub mod ledger;
 pub mod parity;
+pub mod process;
 pub mod statistics;
 pub mod train;
 

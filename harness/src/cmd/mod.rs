@@ -40,7 +40,8 @@ enum Verb {
 
 /// Parses the arguments, runs the verb and maps errors to exit codes.
 pub fn main() -> ExitCode {
-    crate::allocator::keep_large_blocks();
+    crate::process::fix_candle_threads();
+    crate::process::keep_large_blocks();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::WARN)

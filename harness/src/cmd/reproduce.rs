@@ -50,7 +50,8 @@ pub fn run(args: &Args) -> Result<()> {
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&definition.name));
     let options = RunnerOptions { folder: folder.clone(), jobs, threads: None, quiet: args.quiet };
     if args.dry_run {
-        let vocab = Corpora::new(None).load(&definition.data)?.vocabulary().size;
+        let corpus = Corpora::new(None).load(&definition.data)?;
+        let vocab = study::vocabulary(&definition.data, &corpus);
         let ladders = study::ladders(&definition, vocab)?;
         let rows = plan::plan(&definition, &ladders, vocab)?;
         return print(&plan::readable(&rows, jobs, &plan::measured_speed()));

@@ -148,8 +148,15 @@ impl Definition {
         };
         self.data.validate()?;
         self.train.validate()?;
-        if self.budgets.is_empty() || self.budgets.windows(2).any(|pair| pair[0] >= pair[1]) {
-            return fail(format!("budgets {:?}", self.budgets), "list increasing budgets");
+        let positive = |budget: &f64| budget.is_finite() && *budget > 0.0;
+        if self.budgets.is_empty()
+            || !self.budgets.iter().all(positive)
+            || self.budgets.windows(2).any(|pair| pair[0] >= pair[1])
+        {
+            return fail(
+                format!("budgets {:?}", self.budgets),
+                "list positive budgets in increasing order",
+            );
         }
         if self.seeds == 0 {
             return fail("seeds = 0".to_owned(), "at least one seed; three for an interval");
@@ -159,6 +166,16 @@ impl Definition {
                 format!("search_rule.factor = {}", self.search_rule.factor),
                 "a factor above 1, for instance 2",
             );
+        }
+        if let Some(transfer) = &self.transfer {
+            let (widths, names) = (&transfer.widths, &transfer.parametrizations);
+            if widths.is_empty() || names.is_empty() || transfer.seeds == 0 {
+                return fail(
+                    "[transfer] has no widths, no parametrizations or no seeds".to_owned(),
+                    "give at least one of each, or remove the table",
+                );
+            }
+            self.entry(&transfer.family)?;
         }
         for family in &self.families {
             if !FAMILIES.contains(&family.as_str()) {

@@ -10,7 +10,8 @@ use crate::error::{HarnessError, Result};
 
 /// Runs every stage; runs the ledger already holds are read, not repeated.
 pub fn run(definition: Definition, runner: &Runner) -> Result<Study> {
-    let vocab = runner.corpus(&definition.data)?.vocabulary().size;
+    let corpus = runner.corpus(&definition.data)?;
+    let vocab = study::vocabulary(&definition.data, &corpus);
     let ladders = study::ladders(&definition, vocab)?;
     let searches = study::search_rates(&definition, &ladders, runner)?;
     let cells = study::run_ladder(&definition, &ladders, &searches, runner)?;

@@ -10,8 +10,10 @@ use super::definition::{Definition, TransferEntry};
 use super::record::RunRecord;
 use super::runner::Runner;
 use super::search::{self, Next, Point};
+use crate::config::data::{DataConfig, TokenizerKind};
 use crate::config::model::{ComputePath, ModelConfig};
 use crate::config::run::{ParametrizationConfig, RunConfig};
+use crate::corpus::Corpus;
 use crate::error::{HarnessError, Result};
 
 /// The shapes of one family, one per budget.
@@ -64,6 +66,16 @@ pub struct Study {
     pub cells: Vec<Cell>,
     /// Learning-rate curves by parametrization and width.
     pub transfer: Vec<SearchOutcome>,
+}
+
+/// Vocabulary of every model: what the definition asks for, even where the text has fewer
+/// byte-level merges, so that parameter counts do not depend on the text.
+pub fn vocabulary(data: &DataConfig, corpus: &Corpus) -> usize {
+    let found = corpus.vocabulary().size;
+    match data.tokenizer.kind {
+        TokenizerKind::Bpe => data.tokenizer.vocab.max(found),
+        TokenizerKind::Words | TokenizerKind::File => found,
+    }
 }
 
 /// The shapes of every family at every budget.
