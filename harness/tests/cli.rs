@@ -178,6 +178,13 @@ seeds = 1
 "#;
     std::fs::write(folder.path().join("tiny.toml"), definition).unwrap();
     let arguments = ["reproduce", "--preset", "tiny.toml", "--out", "out", "--quiet"];
+    let mut dry = arguments.to_vec();
+    dry.push("--dry-run");
+    let plan = stdout(&crossscale(folder.path(), &dry));
+    for part in ["search", "ladder", "transfer", "hidden", "FLOPs/token", "memory", "basis: "] {
+        assert!(plan.contains(part), "no {part} in the plan:\n{plan}");
+    }
+    assert!(!folder.path().join("out").exists(), "a plan starts nothing");
     let first = crossscale(folder.path(), &arguments);
     assert!(first.status.success(), "{}", stderr(&first));
     let files = [

@@ -1,8 +1,10 @@
 //! `reproduce --dry-run`: every run with its cost, before anything starts.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use models::fused::gemm::{self, Matrix, MatrixMut, Update};
+use models::parameters::Role;
 
 use super::budget::Workload;
 use super::definition::Definition;
@@ -28,6 +30,8 @@ pub struct PlannedRuns {
     pub parameters_total: usize,
     /// Parameters without embeddings and decoder.
     pub parameters_non_embedding: usize,
+    /// Parameters of each role.
+    pub parameters_by_role: BTreeMap<Role, usize>,
     /// Training FLOPs per token.
     pub flops_per_token: f64,
     /// Training tokens of one run.
@@ -66,6 +70,7 @@ fn planned(
         runs,
         parameters_total: layout.total(),
         parameters_non_embedding: layout.non_embedding(),
+        parameters_by_role: layout.by_role(),
         flops_per_token: model
             .forward_flops(workload.length)?
             .training_per_token(workload.target_share),
@@ -160,6 +165,8 @@ pub fn readable(rows: &[PlannedRuns], jobs: usize, basis: &SpeedBasis) -> String
         runs_fewest += row.runs.0;
         runs_most += row.runs.1;
     }
+    text.push('\n');
+    text.push_str(&roles(rows));
     let minutes = |flops: f64| flops / (basis.flops_per_second * jobs as f64) / 60.0;
     write!(
         text,
@@ -170,6 +177,26 @@ pub fn readable(rows: &[PlannedRuns], jobs: usize, basis: &SpeedBasis) -> String
         basis.explanation
     )
     .expect("writing to a string cannot fail");
+    text
+}
+
+/// Parameters by role, one line per ladder shape.
+fn roles(rows: &[PlannedRuns]) -> String {
+    let mut text = format!("{:<7} {:>6}", "family", "width");
+    for role in Role::ALL {
+        write!(text, " {:>12}", role.name()).expect("writing to a string cannot fail");
+    }
+    for row in rows.iter().filter(|row| row.stage == "ladder") {
+        let width = row.model.dimensions().width;
+        write!(text, "\n{:<7} {width:>6}", row.model.family())
+            .expect("writing to a string cannot fail");
+        for role in Role::ALL {
+            let count = row.parameters_by_role.get(&role).copied().unwrap_or(0);
+            write!(text, " {:>12}", grouped(count as u64))
+                .expect("writing to a string cannot fail");
+        }
+    }
+    text.push('\n');
     text
 }
 
