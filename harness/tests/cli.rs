@@ -132,11 +132,8 @@ fn cli_train_writes_the_same_metrics_twice_and_reuses_a_finished_run() {
     }
 }
 
-#[test]
-fn cli_reproduce_is_complete_and_a_second_call_rewrites_it_identically() {
-    let folder = TempDir::new().unwrap();
-    text(folder.path());
-    let definition = r#"
+/// Two families at two budgets, three steps each.
+const TINY: &str = r#"
 name = "tiny"
 description = "a test"
 analysis = "Nothing."
@@ -176,33 +173,10 @@ widths = [16, 24]
 center = 0.1
 seeds = 1
 "#;
-    std::fs::write(folder.path().join("tiny.toml"), definition).unwrap();
-    let arguments = ["reproduce", "--preset", "tiny.toml", "--out", "out", "--quiet"];
-    let mut dry = arguments.to_vec();
-    dry.push("--dry-run");
-    let plan = stdout(&crossscale(folder.path(), &dry));
-    for part in ["search", "ladder", "transfer", "hidden", "FLOPs/token", "memory", "basis: "] {
-        assert!(plan.contains(part), "no {part} in the plan:\n{plan}");
-    }
-    assert!(!folder.path().join("out").exists(), "a plan starts nothing");
-    let first = crossscale(folder.path(), &arguments);
-    assert!(first.status.success(), "{}", stderr(&first));
-    let files = [
-        "report.md",
-        "report.html",
-        "comparison.csv",
-        "runs.csv",
-        "differences.csv",
-        "loss_vs_parameters.svg",
-        "learning_rate_transfer.svg",
-        "training_curves_largest_budget.csv",
-    ];
-    let read = || -> Vec<Vec<u8>> {
-        let path = |name| folder.path().join("out").join(name);
-        files.iter().map(|name| std::fs::read(path(name)).expect(name)).collect()
-    };
-    let before = read();
-    let mut reader = csv::Reader::from_reader(before[2].as_slice());
+
+/// The comparison has every column that scripts rely on and keeps to its budgets.
+fn check_comparison(comparison: &[u8]) {
+    let mut reader = csv::Reader::from_reader(comparison);
     let headers = reader.headers().unwrap().clone();
     for column in [
         "budget",
@@ -229,6 +203,39 @@ seeds = 1
         let number = |index: usize| row[index].parse::<f64>().unwrap();
         assert!((number(5) / number(0) - 1.0).abs() <= 0.01, "{row:?} misses its budget");
     }
+}
+
+#[test]
+fn cli_reproduce_is_complete_and_a_second_call_rewrites_it_identically() {
+    let folder = TempDir::new().unwrap();
+    text(folder.path());
+    std::fs::write(folder.path().join("tiny.toml"), TINY).unwrap();
+    let arguments = ["reproduce", "--preset", "tiny.toml", "--out", "out", "--quiet"];
+    let mut dry = arguments.to_vec();
+    dry.push("--dry-run");
+    let plan = stdout(&crossscale(folder.path(), &dry));
+    for part in ["search", "ladder", "transfer", "hidden", "FLOPs/token", "memory", "basis: "] {
+        assert!(plan.contains(part), "no {part} in the plan:\n{plan}");
+    }
+    assert!(!folder.path().join("out").exists(), "a plan starts nothing");
+    let first = crossscale(folder.path(), &arguments);
+    assert!(first.status.success(), "{}", stderr(&first));
+    let files = [
+        "report.md",
+        "report.html",
+        "comparison.csv",
+        "runs.csv",
+        "differences.csv",
+        "loss_vs_parameters.svg",
+        "learning_rate_transfer.svg",
+        "training_curves_largest_budget.csv",
+    ];
+    let read = || -> Vec<Vec<u8>> {
+        let path = |name| folder.path().join("out").join(name);
+        files.iter().map(|name| std::fs::read(path(name)).expect(name)).collect()
+    };
+    let before = read();
+    check_comparison(&before[2]);
     let second = crossscale(folder.path(), &arguments);
     assert!(second.status.success(), "{}", stderr(&second));
     assert_eq!(before, read(), "a second call must rewrite identical reports");

@@ -188,7 +188,8 @@ mod tests {
             rows in 1usize..150, width in 2usize..40, seed in 0u64..100, threads in 1usize..4,
         ) {
             let mut stream = Stream::new(seed, Purpose::Test, 1);
-            let mut draw = |n: usize| (0..n).map(|_| stream.unit() as f32 - 0.3).collect::<Vec<_>>();
+            let mut draw =
+                |n: usize| (0..n).map(|_| stream.unit() as f32 - 0.3).collect::<Vec<_>>();
             let (x, gain, bias, d) =
                 (draw(rows * width), draw(width), draw(width), draw(rows * width));
             let wide = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();

@@ -3,4 +3,5 @@
 mod baselines;
 mod pt2023;
 mod pt2026;
+mod tidy;
 mod training;
