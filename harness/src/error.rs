@@ -58,6 +58,9 @@ pub enum HarnessError {
     /// An invariant does not hold.
     #[error("invariant violated: {0}")]
     Invariant(String),
+    /// A check could not decide.
+    #[error("inconclusive: {0}")]
+    Inconclusive(String),
     /// Writing or reading a file of ours failed.
     #[error("{}: {source}", path.display())]
     Io {
@@ -108,6 +111,7 @@ impl HarnessError {
             Self::Unavailable { .. } => 6,
             Self::Invariant(_) => 10,
             Self::Regression(_) => 11,
+            Self::Inconclusive(_) => 12,
             Self::Interrupted => 130,
         }
     }

@@ -3,6 +3,7 @@
 
 pub mod cmd;
 pub mod config;
+pub mod coordcheck;
 pub mod corpus;
 pub mod error;
 pub mod experiment;

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{HarnessError, Result};
 
+pub mod coordcheck;
 pub mod explain;
 pub mod parity;
 pub mod plan;
@@ -32,6 +33,8 @@ enum Verb {
     Reproduce(reproduce::Args),
     /// Show what a parametrization says about every tensor, and why.
     Explain(explain::Args),
+    /// Check that no activation's size depends on width.
+    Coordcheck(coordcheck::Args),
     /// Compare our models with known-answer files.
     Parity(parity::Args),
     /// Judge short trainings by bands measured from seeds.
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Verb::Train(args) => train::run(&args),
         Verb::Reproduce(args) => reproduce::run(&args),
         Verb::Explain(args) => explain::run(&args),
+        Verb::Coordcheck(args) => coordcheck::run(&args),
         Verb::Parity(args) => parity::run(&args),
         Verb::Regress(args) => regress::run(&args),
     };

@@ -196,6 +196,29 @@ impl ModelConfig {
         Ok(each_family!(self, config => config.model(config, &base)?.forward_flops(length)))
     }
 
+    /// The reference definition under `table` relative to `base`, with one rule per parameter.
+    pub fn architecture(
+        &self,
+        base: &Self,
+        table: &Parametrization,
+    ) -> Result<(Box<dyn Architecture>, Resolved)> {
+        match (self, base) {
+            (Self::Pt(config), Self::Pt(base)) => architecture_of(config, base, table),
+            (Self::Pt2023(config), Self::Pt2023(base)) => architecture_of(config, base, table),
+            (Self::Bert(config), Self::Bert(base)) => architecture_of(config, base, table),
+            (Self::Preln(config), Self::Preln(base)) => architecture_of(config, base, table),
+            (Self::Ut(config), Self::Ut(base)) => architecture_of(config, base, table),
+            _ => Err(self.other_family(base)),
+        }
+    }
+
+    fn other_family(&self, base: &Self) -> HarnessError {
+        HarnessError::config(
+            format!("base is a {} model, the run is {}", base.family(), self.family()),
+            "give base the same family as model",
+        )
+    }
+
     /// Builds the model under `table` relative to `base`, computed by `path`.
     pub fn build(
         &self,
@@ -243,12 +266,22 @@ impl ModelConfig {
                     )?))
                 })
             }
-            _ => Err(HarnessError::config(
-                format!("base is a {} model, the run is {}", base.family(), self.family()),
-                "give base the same family as model",
-            )),
+            _ => Err(self.other_family(base)),
         }
     }
+}
+
+fn architecture_of<F>(
+    config: &F,
+    base: &F,
+    table: &Parametrization,
+) -> Result<(Box<dyn Architecture>, Resolved)>
+where
+    F: FamilyConfig,
+    F::Model: 'static,
+{
+    let built = parametrise(config, base, table)?;
+    Ok((Box::new(built.model), built.resolved))
 }
 
 /// Head width for `width`, a multiple of `step` (2 where rotary positions turn pairs):

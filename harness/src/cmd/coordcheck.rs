@@ -1,0 +1,190 @@
+//! `crossscale coordcheck`: does the size of anything in a model depend on its width?
+
+use std::path::PathBuf;
+
+use models::parametrization::Parametrization;
+use serde_json::json;
+
+use super::print;
+use crate::config::run::ParametrizationConfig;
+use crate::coordcheck::{
+    self, Bench, Bisection, Check, Line, Outcome, Plan, Tier, Verdict, bisect, check, report,
+};
+use crate::error::{HarnessError, Result};
+use crate::ledger::provenance;
+
+/// Most failing lines named in the error message.
+const NAMED: usize = 5;
+
+/// Arguments of `coordcheck`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 every site passes and the `standard` control fails, as it must; \
+10 a site fails; 12 inconclusive.
+
+Examples:
+  crossscale coordcheck --model pt --parametrization pt-2026 --tier ci --out runs/coordcheck
+  crossscale coordcheck --model bert --parametrization mine.toml --bisect --out runs/mine
+  crossscale coordcheck --model preln --set model.heads=2 --out runs/heads"
+)]
+pub struct Args {
+    /// Model family: pt, bert, preln, ut
+    #[arg(long)]
+    model: String,
+    /// Built-in table or TOML file
+    #[arg(long, default_value = "mup-table8")]
+    parametrization: String,
+    /// How much is measured
+    #[arg(long, value_enum, default_value_t = Tier::Ci)]
+    tier: Tier,
+    /// Folder for tables and figures
+    #[arg(long)]
+    out: PathBuf,
+    /// If a site fails, switch rules to the reference's one at a time and name those that repair it
+    #[arg(long)]
+    bisect: bool,
+    /// Table that --bisect takes as right [default: pt-2026-strict for pt, mup-table8 otherwise]
+    #[arg(long, requires = "bisect")]
+    reference: Option<String>,
+    /// Widths instead of the tier's
+    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    widths: Vec<usize>,
+    /// Number of seeds instead of the tier's
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// Steps at which the probe is run instead of the tier's, from 0
+    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    steps: Vec<u64>,
+    /// Factors on the learning rate instead of the tier's
+    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    rates: Vec<f64>,
+    /// Any key of a run, e.g. parametrization.base_width=64 or model.rank=8
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Trainings at a time [default: number of cores]
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<()> {
+    let table = named(&args.parametrization)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let bench = Bench::new(plan(args)?, args.jobs.unwrap_or(cores))?;
+    let found = check(&bench, &table)?;
+    let failing = found.outcome() == Outcome::Fail;
+    let bisection = if args.bisect && failing {
+        Some(bisect(&bench, &table, &reference(args)?)?)
+    } else {
+        None
+    };
+    let command = provenance::portable_command(std::env::args());
+    coordcheck::write(&found, bisection.as_ref(), bench.plan(), &command, &args.out)?;
+    if args.json {
+        print(&json(&found, bisection.as_ref(), &bench)?)?;
+    } else {
+        print(&report::headline(&found))?;
+        if let Some(bisection) = &bisection {
+            print(&format!("bisection: {}", bisection.sentence()))?;
+        }
+        print(&format!("tables and figures: {}", args.out.display()))?;
+    }
+    outcome(&found)
+}
+
+fn named(name: &str) -> Result<Parametrization> {
+    ParametrizationConfig { name: name.to_owned(), ..ParametrizationConfig::default() }.table()
+}
+
+fn reference(args: &Args) -> Result<Parametrization> {
+    let default = if args.model == "pt" { "pt-2026-strict" } else { "mup-table8" };
+    named(args.reference.as_deref().unwrap_or(default))
+}
+
+fn plan(args: &Args) -> Result<Plan> {
+    let mut plan = Plan::new(&args.model, args.tier, &args.sets)?;
+    if !args.widths.is_empty() {
+        plan.widths.clone_from(&args.widths);
+    }
+    if !args.steps.is_empty() {
+        plan.steps.clone_from(&args.steps);
+    }
+    if !args.rates.is_empty() {
+        plan.learning_rate_factors.clone_from(&args.rates);
+    }
+    plan.seeds = args.seeds.unwrap_or(plan.seeds);
+    Ok(plan)
+}
+
+/// The outcome as the process's exit code.
+fn outcome(check: &Check) -> Result<()> {
+    let name = |line: &Line| format!("\n  {}", report::sentence(line));
+    let list = |verdict| check.with(verdict).take(NAMED).map(name).collect::<String>();
+    match check.outcome() {
+        Outcome::Pass => Ok(()),
+        Outcome::Fail => Err(HarnessError::Invariant(format!(
+            "{} lines fail the coordinate check under {}:{}\nhint: coordcheck.csv has all; \
+             --bisect names the rule",
+            check.with(Verdict::Fail).count(),
+            check.parametrization,
+            list(Verdict::Fail),
+        ))),
+        Outcome::Inconclusive if check.power().is_none() => Err(HarnessError::Inconclusive(
+            "the control `standard` does not fail, so this check could not see a wrong table\n\
+             hint: use more octaves of width, more seeds or a higher rate (--rates 4)"
+                .to_owned(),
+        )),
+        Outcome::Inconclusive => Err(HarnessError::Inconclusive(format!(
+            "{} lines are too noisy to judge:{}\nhint: use more seeds",
+            check.with(Verdict::Inconclusive).count(),
+            list(Verdict::Inconclusive),
+        ))),
+    }
+}
+
+fn json(check: &Check, bisection: Option<&Bisection>, bench: &Bench) -> Result<String> {
+    let of_line = |line: &Line| {
+        json!({
+            "site": line.key.site,
+            "iteration": line.key.iteration,
+            "step": line.key.step,
+            "kind": line.key.kind,
+            "learning_rate_factor": bench.plan().learning_rate_factors[line.key.rate],
+            "slope": line.slope.ok().map(|slope| slope.slope),
+            "slope_ci_low": line.slope.ok().map(|slope| slope.interval.low),
+            "slope_ci_high": line.slope.ok().map(|slope| slope.interval.high),
+            "expected": line.expected,
+            "verdict": line.verdict,
+        })
+    };
+    let repairs = |bisection: &Bisection| {
+        let trial = |trial: &coordcheck::bisect::Trial| {
+            json!({
+                "rule": trial.rule.to_string(),
+                "was": trial.was,
+                "reference": trial.reference,
+                "failing_before": trial.failing_before,
+                "failing_after": trial.failing_after,
+            })
+        };
+        json!({
+            "reference": bisection.reference,
+            "repairs": bisection.repairs().map(trial).collect::<Vec<_>>(),
+            "failing_left": bisection.failing_left,
+            "failing_reference": bisection.failing_reference,
+        })
+    };
+    let value = json!({
+        "model": bench.plan().run.model.family(),
+        "parametrization": check.parametrization,
+        "setting": bench.plan().describe(),
+        "outcome": check.outcome(),
+        "power": check.power().map(of_line),
+        "lines": check.lines.iter().map(of_line).collect::<Vec<_>>(),
+        "bisection": bisection.map(repairs),
+    });
+    serde_json::to_string_pretty(&value).map_err(|e| HarnessError::Invariant(e.to_string()))
+}

@@ -1,0 +1,224 @@
+//! Trains every (rate, width, seed) of a plan under one table and reads every site.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{Device, Tensor};
+use models::architecture::{Architecture, TensorBatch, Weights};
+use models::batch::Batch;
+use models::parameters::Layout;
+use models::parametrization::{Parametrization, Resolved};
+
+use super::plan::Plan;
+use super::recorder::{Baseline, Recorder};
+use super::row::{Reading, Row};
+use super::weights::weight_readings;
+use crate::config::model::BuiltModel;
+use crate::corpus::{Corpus, TrainingBatches};
+use crate::error::{HarnessError, Result};
+use crate::train::optimiser::{AdamConstants, AdamW, clip_factor, global_norm, groups};
+use crate::train::schedule::Schedule;
+
+/// One training of the check.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Job {
+    factor: f64,
+    width: usize,
+    seed: u64,
+}
+
+/// Text and probe of a plan, loaded once and shared by every table measured under it.
+pub struct Bench {
+    /// The plan, its vocabulary set to that of the text.
+    plan: Plan,
+    corpus: Arc<Corpus>,
+    probe: Batch,
+    /// Trainings at a time; results do not depend on it.
+    jobs: usize,
+}
+
+impl Bench {
+    /// Loads the text of `plan`; `jobs` trainings run at a time, one thread each.
+    ///
+    /// # Errors
+    /// A plan that cannot be used, or a text that cannot be read.
+    pub fn new(plan: Plan, jobs: usize) -> Result<Self> {
+        let corpus = Arc::new(Corpus::load(&plan.run.data, None)?);
+        Self::with_corpus(plan, corpus, jobs)
+    }
+
+    /// As [`Bench::new`] with a text that is loaded already; `plan.run.data` must name it.
+    ///
+    /// # Errors
+    /// A plan that cannot be used.
+    pub fn with_corpus(mut plan: Plan, corpus: Arc<Corpus>, jobs: usize) -> Result<Self> {
+        plan.run.model = plan.run.model.with_vocab(corpus.vocabulary().size);
+        plan.validate()?;
+        let probe = plan.probe(&corpus)?;
+        Ok(Self { plan, corpus, probe, jobs: jobs.max(1) })
+    }
+
+    /// The plan that is measured.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Readings of every run under `table`, ordered by rate factor, width, seed, step and site.
+    /// A function of the plan and the table only.
+    ///
+    /// # Errors
+    /// Whatever model, engine or data refuse.
+    pub fn measure(&self, table: &Parametrization) -> Result<Vec<Row>> {
+        let mut jobs = Vec::new();
+        for &factor in &self.plan.learning_rate_factors {
+            for &width in &self.plan.widths {
+                jobs.extend((1..=self.plan.seeds).map(|seed| Job { factor, width, seed }));
+            }
+        }
+        let mut order: Vec<usize> = (0..jobs.len()).collect();
+        order.sort_by_key(|&index| (std::cmp::Reverse(jobs[index].width), index));
+        let next = AtomicUsize::new(0);
+        let slots: Vec<Mutex<Option<Result<Vec<Row>>>>> =
+            jobs.iter().map(|_| Mutex::new(None)).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs.min(jobs.len()) {
+                scope.spawn(|| {
+                    while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let result = self.run_alone(table, jobs[index]);
+                        if result.is_err() {
+                            next.store(order.len(), Ordering::Relaxed);
+                        }
+                        *slots[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+                    }
+                });
+            }
+        });
+        let mut rows = Vec::new();
+        for slot in slots {
+            let result = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
+            // A slot stays empty only behind an error, which another slot holds.
+            rows.extend(result.transpose()?.unwrap_or_default());
+        }
+        Ok(rows)
+    }
+
+    /// One job in a pool of one thread.
+    fn run_alone(&self, table: &Parametrization, job: Job) -> Result<Vec<Row>> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .map_err(|error| HarnessError::config(error.to_string(), "use fewer jobs"))?;
+        pool.install(|| self.run(table, job))
+    }
+
+    fn run(&self, table: &Parametrization, job: Job) -> Result<Vec<Row>> {
+        let plan = &self.plan;
+        let run = &plan.run;
+        let (model, base) = (run.model.at_width(job.width), run.base_model());
+        let built = model.build(&base, table, run.path, run.data.length)?;
+        let (architecture, _) = model.architecture(&base, table)?;
+        let source =
+            TrainingBatches::new(self.corpus.clone(), &run.data, run.train.batch, job.seed)?;
+        let probe = TensorBatch::new(&self.probe, candle_core::DType::F32, &Device::Cpu)?;
+        let mut baseline = Baseline::new();
+        let mut rows = Vec::new();
+        let mut training = Training::new(built, plan, job)?;
+        for step in 0..=plan.steps[plan.steps.len() - 1] {
+            let mut readings = Vec::new();
+            let wanted = plan.steps.contains(&step);
+            if step > 0 {
+                training.step(&source.batch(step - 1), wanted)?;
+            }
+            if wanted {
+                let mut recorder = Recorder::new(&mut baseline, step == 0);
+                let built = &training.built;
+                let weights = (&built.layout, &built.resolved, training.parameters.as_slice());
+                forward(architecture.as_ref(), weights, &probe, &mut recorder)?;
+                readings.extend(recorder.into_readings());
+                if step > 0 {
+                    readings.extend(training.readings());
+                }
+            }
+            rows.extend(readings.into_iter().map(|reading| Row {
+                arch: run.model.family(),
+                parametrization: table.name.clone(),
+                learning_rate_factor: job.factor,
+                width: job.width,
+                depth: model.dimensions().depth,
+                seed: job.seed,
+                step,
+                reading,
+            }));
+        }
+        Ok(rows)
+    }
+}
+
+/// Runs the probe through the reference definition, dropout off.
+fn forward(
+    architecture: &dyn Architecture,
+    (layout, resolved, parameters): (&Layout, &Resolved, &[f32]),
+    probe: &TensorBatch,
+    recorder: &mut Recorder,
+) -> Result<()> {
+    let tensor = |(position, spec): (usize, &models::parameters::ParameterSpec)| {
+        Tensor::from_slice(&parameters[layout.range(position)], spec.shape(), &Device::Cpu)
+    };
+    let tensors = layout.specs().iter().enumerate().map(tensor);
+    let tensors =
+        tensors.collect::<candle_core::Result<Vec<_>>>().map_err(models::ModelError::from)?;
+    let weights = Weights::new(layout, &tensors, Some(resolved));
+    architecture.target_losses(&weights, probe, recorder)?;
+    Ok(())
+}
+
+/// The state of one training, a step at a time: the trainer's own loop without evaluation,
+/// checkpoints and metrics (a test holds the two together).
+struct Training {
+    built: BuiltModel,
+    initial: Vec<f32>,
+    parameters: Vec<f32>,
+    /// Parameters before the last step that is read.
+    before: Vec<f32>,
+    gradients: Vec<f32>,
+    optimiser: AdamW<f32>,
+    schedule: Schedule,
+    learning_rate: f64,
+    clip_threshold: f64,
+}
+
+impl Training {
+    fn new(built: BuiltModel, plan: &Plan, job: Job) -> Result<Self> {
+        let config = &plan.run.train;
+        let initial = built.resolved.initialise(&built.layout, &built.base_layout, job.seed)?;
+        let groups = groups(&built.layout, &built.resolved, config.decay_vectors);
+        Ok(Self {
+            parameters: initial.clone(),
+            before: Vec::new(),
+            gradients: vec![0.0; initial.len()],
+            initial,
+            optimiser: AdamW::new(groups, AdamConstants::from(config)),
+            schedule: Schedule::new(&config.schedule, config.steps),
+            learning_rate: config.learning_rate * job.factor,
+            clip_threshold: config.gradient_clip * built.resolved.gradient_clip_multiplier,
+            built,
+        })
+    }
+
+    fn step(&mut self, batch: &Batch, read: bool) -> Result<()> {
+        let rate = self.learning_rate * self.schedule.factor(self.optimiser.steps);
+        if read {
+            self.before.clone_from(&self.parameters);
+        }
+        let engine = &mut self.built.engine;
+        engine.loss_and_gradients(&self.parameters, batch, &mut self.gradients)?;
+        let factor = clip_factor(global_norm(&self.gradients), self.clip_threshold);
+        self.optimiser.step(&mut self.parameters, &self.gradients, rate, factor);
+        Ok(())
+    }
+
+    fn readings(&self) -> Vec<Reading> {
+        let buffers = [&self.initial, &self.before, &self.parameters, &self.gradients];
+        weight_readings(&self.built.layout, &self.built.resolved, buffers.map(Vec::as_slice))
+    }
+}

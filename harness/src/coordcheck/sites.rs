@@ -1,0 +1,105 @@
+//! Which rule judges a site, and the exponent its size should have.
+//!
+//! Activations of a model under maximal updates have coordinates of order one at every width, at
+//! the start and after any fixed number of steps, and so have their changes: exponent 0. The
+//! exceptions are sums of products of independent numbers before anything is aligned (logits, and
+//! head logits where the head width grows), which `thresholds.toml` states.
+//!
+//! For weights, theory gives the exponents of the *effective* tensor (forward multiplier times
+//! stored tensor), which is the same in every equivalent form of a table (Tensor Programs V,
+//! lemma J.1), so one expectation serves tables 3, 8 and 9 alike:
+//!
+//! | role | gradient | update |
+//! | --- | --- | --- |
+//! | input, gain, bias of size N | -1 | 0 |
+//! | hidden | -1 | -1 |
+//! | output | 0 | -1 |
+//! | bias of fixed size | 0 | 0 |
+//!
+//! A coordinate of the stream feeds N others through a decoder of order 1/N, so its gradient is of
+//! order 1/N, and so is that of everything that adds to it; the decoder's own gradient is an error
+//! of order one times a feature of order one. An update of a matrix read by aligned features of
+//! order one must be of order one over its fan-in; that of a vector or table of order one.
+
+use models::parameters::{ParameterSpec, Role};
+
+use super::plan::Plan;
+use super::row::Kind;
+use crate::error::{HarnessError, Result};
+
+/// The rules of `thresholds.toml` go by these.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Rows of an embedding table.
+    Embedding,
+    /// Hidden activations, beliefs, messages and ratios of them.
+    Hidden,
+    /// Their change since step 0.
+    Change,
+    /// Logits of the decoder and their change.
+    Logits,
+    /// Logits of an attention or head softmax and their change.
+    AttentionLogits,
+    /// Gap between the entropy of a posterior and the largest possible one.
+    EntropyGap,
+    /// Gradients of effective weights.
+    Gradient,
+    /// Updates of effective weights.
+    Update,
+    /// Operator norms of changes.
+    OperatorNorm,
+}
+
+impl Class {
+    /// The class of a site.
+    pub fn of(site: &str, kind: Kind) -> Self {
+        match kind {
+            Kind::Grad => Self::Gradient,
+            Kind::Update => Self::Update,
+            Kind::OpnormDelta => Self::OperatorNorm,
+            Kind::PreSoftmax => Self::AttentionLogits,
+            Kind::Act | Kind::ActDelta | Kind::Simplex => match site {
+                "unary" | "embedding" => Self::Embedding,
+                "logits" | "logits_delta" => Self::Logits,
+                "head_logits_delta" | "attention_logits_delta" => Self::AttentionLogits,
+                "head_entropy_gap" | "attention_entropy_gap" => Self::EntropyGap,
+                _ if kind == Kind::ActDelta => Self::Change,
+                _ => Self::Hidden,
+            },
+        }
+    }
+
+    /// Whether a failing control on this class proves that the detector sees wrong tables: only
+    /// sizes of activations do, since updates follow the table's own exponents.
+    pub const fn proves_power(self) -> bool {
+        matches!(self, Self::Hidden | Self::Change | Self::Logits | Self::AttentionLogits)
+    }
+}
+
+/// The exponent that theory gives a weight's gradient or update; 0 for every other site.
+///
+/// # Errors
+/// A weight that the model does not have.
+pub fn weight_exponent(plan: &Plan, site: &str, kind: Kind) -> Result<f64> {
+    let (Kind::Grad | Kind::Update, Some((_, name))) = (kind, site.split_once('/')) else {
+        return Ok(0.0);
+    };
+    let (first, last) = (plan.widths[0], plan.widths[plan.widths.len() - 1]);
+    let spec = |width| -> Result<ParameterSpec> {
+        let layout = plan.run.model.at_width(width).layout()?;
+        Ok(layout.specs()[layout.position(name)?].clone())
+    };
+    let (small, large) = (spec(first)?, spec(last)?);
+    if small.role() != large.role() {
+        return Err(HarnessError::Invariant(format!("{name} changes its role with width")));
+    }
+    let grows = small.scaling_fan() != large.scaling_fan();
+    Ok(match (kind, small.role()) {
+        (Kind::Grad, Role::Hidden) | (Kind::Update, Role::Hidden | Role::Output) => -1.0,
+        (Kind::Grad, Role::Input | Role::Bias | Role::Gain) if grows => -1.0,
+        _ => 0.0,
+    })
+}
