@@ -40,6 +40,9 @@ pub struct PreLnConfig {
     pub rope_theta: f64,
     /// Whether the decoder is the token table.
     pub tied: bool,
+    /// Whether an untied decoder starts at zero; the first loss is then `ln V` at every width.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub zero_readout: bool,
     /// Initial standard deviation of every matrix and table at the base width.
     pub init_std: f64,
     /// Added to the variance in every layer norm.
@@ -59,6 +62,7 @@ impl Default for PreLnConfig {
             biases: false,
             rope_theta: 10_000.0,
             tied: false,
+            zero_readout: false,
             init_std: 0.02,
             norm_eps: 1e-12,
         }
@@ -90,6 +94,7 @@ impl PreLnConfig {
 
     /// The block, sizes completed and checked.
     pub fn block(&self) -> Result<BlockShape> {
+        self.head().check("preln")?;
         let numbers = (self.init_std, self.norm_eps);
         let shape = self.sizes().block(self.activation, self.biases, numbers)?;
         let fail = |problem: String, hint: &str| {
@@ -111,6 +116,7 @@ impl PreLnConfig {
             vocab: self.vocab,
             width: self.width,
             tied: self.tied,
+            zero_readout: self.zero_readout,
             init_std: self.init_std,
             norm_eps: self.norm_eps,
         }

@@ -7,6 +7,7 @@ pub mod coordcheck;
 pub mod corpus;
 pub mod error;
 pub mod experiment;
+pub mod guard;
 pub mod ledger;
 pub mod parity;
 pub mod process;

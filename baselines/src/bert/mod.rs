@@ -40,6 +40,9 @@ pub struct BertConfig {
     pub types: usize,
     /// Whether the decoder is the token table.
     pub tied: bool,
+    /// Whether an untied decoder starts at zero; the first loss is then `ln V` at every width.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub zero_readout: bool,
     /// Initial standard deviation of every matrix and table at the base width.
     pub init_std: f64,
     /// Added to the variance in every layer norm.
@@ -58,6 +61,7 @@ impl Default for BertConfig {
             max_length: 1024,
             types: 2,
             tied: false,
+            zero_readout: false,
             init_std: 0.02,
             norm_eps: 1e-12,
         }
@@ -98,6 +102,7 @@ impl BertConfig {
                 });
             }
         }
+        self.head().check("bert")?;
         self.sizes().block(Activation::Gelu, true, (self.init_std, self.norm_eps))
     }
 
@@ -106,6 +111,7 @@ impl BertConfig {
             vocab: self.vocab,
             width: self.width,
             tied: self.tied,
+            zero_readout: self.zero_readout,
             init_std: self.init_std,
             norm_eps: self.norm_eps,
         }

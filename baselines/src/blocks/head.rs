@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use models::architecture::{Probe, Weights};
-use models::error::Result;
+use models::error::{ModelError, Result};
 use models::layers;
 use models::parameters::ParameterSpec;
 
@@ -15,6 +15,8 @@ pub struct MlmHead {
     pub width: usize,
     /// The decoder is the token table.
     pub tied: bool,
+    /// The decoder starts at zero, so that the first loss is `ln V` at every width.
+    pub zero_readout: bool,
     /// Initial standard deviation of the matrices at the base width.
     pub init_std: f64,
     /// Added to the variance in the layer norm.
@@ -22,6 +24,18 @@ pub struct MlmHead {
 }
 
 impl MlmHead {
+    /// Refuses a decoder that is the token table and yet starts at zero: all embeddings would.
+    pub fn check(&self, family: &'static str) -> Result<()> {
+        if self.tied && self.zero_readout {
+            return Err(ModelError::Shape {
+                model: family,
+                problem: "tied and zero_readout together start every embedding at zero".to_owned(),
+                hint: "use tied = false, or zero_readout = false".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// Parameters; a tied head has no `head.decoder.weight`.
     pub fn parameters(&self) -> Vec<ParameterSpec> {
         let (width, std) = (self.width, self.init_std);
@@ -32,6 +46,7 @@ impl MlmHead {
             ParameterSpec::bias("head.norm.bias", width),
         ];
         if !self.tied {
+            let std = if self.zero_readout { 0.0 } else { std };
             specs.push(ParameterSpec::output("head.decoder.weight", self.vocab, width, std));
         }
         specs.push(ParameterSpec::bias("head.decoder.bias", self.vocab).counted_as_embedding());

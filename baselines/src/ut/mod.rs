@@ -41,6 +41,9 @@ pub struct UtConfig {
     pub types: usize,
     /// Whether the decoder is the token table.
     pub tied: bool,
+    /// Whether an untied decoder starts at zero; the first loss is then `ln V` at every width.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub zero_readout: bool,
     /// Whether tokens halt (adaptive computation time); the published runs do.
     pub halting: bool,
     /// A token halts when its probabilities sum to one minus this.
@@ -67,6 +70,7 @@ impl Default for UtConfig {
             max_length: 1024,
             types: 2,
             tied: false,
+            zero_readout: false,
             halting: false,
             halting_epsilon: 0.01,
             halting_bias: -3.0,
@@ -117,6 +121,7 @@ impl UtConfig {
         if !(self.halting_bias.is_finite() && self.ponder_cost.is_finite()) {
             return fail("halting_bias or ponder_cost is not finite".to_owned(), "give numbers");
         }
+        self.head().check("ut")?;
         self.sizes().block(Activation::Gelu, true, (self.init_std, self.norm_eps))
     }
 
@@ -125,6 +130,7 @@ impl UtConfig {
             vocab: self.vocab,
             width: self.width,
             tied: self.tied,
+            zero_readout: self.zero_readout,
             init_std: self.init_std,
             norm_eps: self.norm_eps,
         }

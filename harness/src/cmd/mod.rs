@@ -6,8 +6,10 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{HarnessError, Result};
 
+pub mod bless;
 pub mod coordcheck;
 pub mod explain;
+pub mod mutate;
 pub mod parity;
 pub mod plan;
 pub mod regress;
@@ -35,6 +37,10 @@ enum Verb {
     Explain(explain::Args),
     /// Check that no activation's size depends on width.
     Coordcheck(coordcheck::Args),
+    /// Compare recorded expectations with what the code gives; record them anew.
+    Bless(bless::Args),
+    /// Change every rule of a parametrization in turn and show which checks notice.
+    Mutate(mutate::Args),
     /// Compare our models with known-answer files.
     Parity(parity::Args),
     /// Judge short trainings by bands measured from seeds.
@@ -58,6 +64,8 @@ pub fn main() -> ExitCode {
         Verb::Reproduce(args) => reproduce::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Coordcheck(args) => coordcheck::run(&args),
+        Verb::Bless(args) => bless::run(&args),
+        Verb::Mutate(args) => mutate::run(&args),
         Verb::Parity(args) => parity::run(&args),
         Verb::Regress(args) => regress::run(&args),
     };

@@ -173,6 +173,12 @@ impl Pt2026Config {
                 return Err(invalid(format!("{name} is 0"), format!("use {name} = 1 or more")));
             }
         }
+        if self.tied && self.initial.decoder == 0.0 {
+            return Err(invalid(
+                "tied, yet initial.decoder is 0: the unary factor cannot start at zero".to_owned(),
+                "use tied = false, or leave initial.decoder at 1".to_owned(),
+            ));
+        }
         self.validate_rank()?;
         self.validate_constants()
     }

@@ -1,3 +1,4 @@
 //! Recorded expectations.
 
+mod activations;
 mod minilm;

@@ -1,7 +1,9 @@
 //! Properties that hold for every model and shape.
 
 mod baselines;
+mod parametrization;
 mod pt2023;
 mod pt2026;
+mod symmetries;
 mod tidy;
 mod training;

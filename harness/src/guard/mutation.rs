@@ -1,0 +1,298 @@
+//! Every rule of a table changed in turn, and which checks notice.
+
+use models::parametrization::{Parametrization, Resolved};
+
+use super::cells::{self, Cell, CellData, Variant};
+use super::golden::{self, CellRecord, Extent};
+use super::properties::{self, EQUIVALENT, Tables, Trial, VARIABLE_SHRINKAGE};
+use super::tables::{self, RecordedTables};
+use super::{Findings, recorded, subject};
+use crate::config::model::ModelConfig;
+use crate::config::train::TrainConfig;
+use crate::error::{HarnessError, Result};
+
+/// One rule changed.
+#[derive(Debug, Clone)]
+pub struct Mutation {
+    /// Which table.
+    pub table: String,
+    /// Which rule, e.g. `hidden.learning_rate`.
+    pub rule: String,
+    /// What became of it, e.g. `-1 -> 0`.
+    pub change: String,
+    /// How.
+    pub kind: Kind,
+}
+
+/// Where a mutation acts.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// On an exponent.
+    Exponent(Box<Parametrization>),
+    /// On the resolved rules: what follows from exponents by code.
+    Derived(fn(&mut Resolved)),
+}
+
+/// What is added to an exponent that is zero.
+const ADDED_EXPONENT: f64 = 0.5;
+
+/// All mutations of `table`: every exponent deleted (or, if it is zero, made one half), and every
+/// rule that code derives from them.
+pub fn mutations(table: &Parametrization) -> Result<Vec<Mutation>> {
+    let failed = |error: String| HarnessError::Invariant(format!("{}: {error}", table.name));
+    let values = toml::Table::try_from(table).map_err(|error| failed(error.to_string()))?;
+    let mut mutations = Vec::new();
+    for (section, entries) in &values {
+        let Some(entries) = entries.as_table() else { continue };
+        for (key, value) in entries {
+            let Some(value) = value.as_float() else { continue };
+            let changed = if value == 0.0 { ADDED_EXPONENT } else { 0.0 };
+            let mut mutated = values.clone();
+            if let Some(entry) = mutated.get_mut(section).and_then(|entry| entry.get_mut(key)) {
+                *entry = toml::Value::Float(changed);
+            }
+            let mutated =
+                mutated.try_into().map_err(|error: toml::de::Error| failed(error.to_string()))?;
+            mutations.push(Mutation {
+                table: table.name.clone(),
+                rule: format!("{section}.{key}"),
+                change: format!("{value} -> {changed}"),
+                kind: Kind::Exponent(Box::new(mutated)),
+            });
+        }
+    }
+    mutations.extend(derived().map(|(rule, change, kind)| Mutation {
+        table: table.name.clone(),
+        rule: rule.to_owned(),
+        change: change.to_owned(),
+        kind: Kind::Derived(kind),
+    }));
+    Ok(mutations)
+}
+
+type Derived = (&'static str, &'static str, fn(&mut Resolved));
+
+/// Rules that no exponent states, and slips that are made when applying those that do.
+fn derived() -> [Derived; 5] {
+    fn each(resolved: &mut Resolved, change: impl Fn(&mut models::parametrization::Rule)) {
+        resolved.rules.iter_mut().for_each(change);
+    }
+    [
+        ("derived: tied logits", "factor of a tied decoder left out", |resolved| {
+            resolved.sites.tied_logits = 1.0;
+        }),
+        ("derived: init std", "variance scaled where the deviation is meant", |resolved| {
+            each(resolved, |rule| {
+                rule.init_std_factor = rule.init_std_factor.powi(2);
+            });
+        }),
+        ("derived: rate by tensor", "every tensor learns at the global rate", |resolved| {
+            each(resolved, |rule| rule.lr_multiplier = 1.0);
+        }),
+        ("derived: own width ratio", "all tensors take the rules of the first", |resolved| {
+            if let Some(&first) = resolved.rules.first() {
+                each(resolved, |rule| {
+                    rule.eps_multiplier = first.eps_multiplier;
+                    rule.weight_decay_multiplier = first.weight_decay_multiplier;
+                    rule.init_std_factor = first.init_std_factor;
+                });
+            }
+        }),
+        ("derived: clip", "threshold not scaled with width", |resolved| {
+            resolved.gradient_clip_multiplier = 1.0;
+        }),
+    ]
+}
+
+/// Checks of the matrix, in the order of its columns.
+pub const CHECKS: [&str; 6] = [
+    "recorded rules",
+    "published rules",
+    "shrinkage",
+    "equivalent forms",
+    "recorded initial values",
+    "recorded training",
+];
+
+/// What a check says about a mutation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It notices.
+    Red,
+    /// It does not.
+    Green,
+    /// It does not look at this table.
+    NotApplied,
+}
+
+/// One row of the matrix.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The mutation.
+    pub mutation: Mutation,
+    /// One outcome per check of [`CHECKS`].
+    pub outcomes: Vec<Outcome>,
+    /// The sharpest finding of a check of behaviour, for people.
+    pub evidence: String,
+}
+
+impl Row {
+    /// Whether any check notices.
+    pub fn guarded(&self) -> bool {
+        self.outcomes.contains(&Outcome::Red)
+    }
+
+    /// Whether a check that runs the model notices, not only one that reads the rules.
+    pub fn behavioural(&self) -> bool {
+        self.outcomes[3..].contains(&Outcome::Red)
+    }
+}
+
+/// What the checks compare with.
+pub struct Bench {
+    tables: Tables,
+    data: CellData,
+    recorded_tables: RecordedTables,
+    recorded: Vec<CellRecord>,
+}
+
+impl Bench {
+    /// Reads what is recorded below `golden` and loads the data.
+    pub fn load(golden: &std::path::Path) -> Result<Self> {
+        let mut recorded = Vec::new();
+        for family in super::cells::FAMILIES {
+            recorded.extend(recorded::read(golden, family)?.cell);
+        }
+        Ok(Self {
+            tables: Tables::built_in()?,
+            data: CellData::load()?,
+            recorded_tables: tables::read(golden)?,
+            recorded,
+        })
+    }
+
+    /// All rows of `names`' tables.
+    pub fn matrix(&self, names: &[String]) -> Result<Vec<Row>> {
+        let mut all = Vec::new();
+        for name in names {
+            all.extend(mutations(self.tables.get(name)?)?);
+        }
+        golden::in_parallel(&all, |mutation| self.row(mutation))
+    }
+
+    /// Applies every check to `mutation`.
+    pub fn row(&self, mutation: &Mutation) -> Result<Row> {
+        let changed = match &mutation.kind {
+            Kind::Exponent(table) => Some(self.tables.clone().with((**table).clone())),
+            Kind::Derived(_) => None,
+        };
+        let read = |check: &dyn Fn(&Tables) -> Result<Option<Findings>>| -> Result<Outcome> {
+            let Some(tables) = &changed else { return Ok(Outcome::NotApplied) };
+            Ok(match check(tables)? {
+                None => Outcome::NotApplied,
+                Some(findings) if findings.is_empty() => Outcome::Green,
+                Some(_) => Outcome::Red,
+            })
+        };
+        let name = mutation.table.as_str();
+        let mut outcomes = vec![
+            read(&|tables| Ok(Some(tables::compare(&self.recorded_tables, tables)?)))?,
+            read(&|tables| match name {
+                "pt-2026" => Ok(Some(properties::published_rules(tables.get(name)?)?)),
+                _ => Ok(None),
+            })?,
+            read(&|tables| self.shrinkage(tables, name))?,
+            read(&|tables| self.equivalence(tables, name))?,
+        ];
+        let (initial, trained, evidence) = self.recorded(mutation)?;
+        outcomes.extend([initial, trained]);
+        Ok(Row { mutation: mutation.clone(), outcomes, evidence })
+    }
+
+    fn shrinkage(&self, tables: &Tables, name: &str) -> Result<Option<Findings>> {
+        if VARIABLE_SHRINKAGE.contains(&name) {
+            return Ok(None);
+        }
+        let base = cells::base("pt", self.data.vocab)?;
+        let train = TrainConfig { steps: 5, weight_decay: 0.5, ..TrainConfig::default() };
+        let widths = [cells::BASE_WIDTH, 2 * cells::BASE_WIDTH];
+        Ok(Some(properties::shrinkage(tables.get(name)?, &base, &widths, &train)?))
+    }
+
+    fn equivalence(&self, tables: &Tables, name: &str) -> Result<Option<Findings>> {
+        let Some((class, fixed_heads)) = EQUIVALENT.iter().find(|(class, _)| class.contains(&name))
+        else {
+            return Ok(None);
+        };
+        let other = class.iter().find(|other| **other != name).copied().unwrap_or(name);
+        let mut findings = Findings::new();
+        for family in ["pt", "preln"] {
+            let mut base = cells::base(family, self.data.vocab)?;
+            if *fixed_heads {
+                match &mut base {
+                    ModelConfig::Pt(config) => config.rank = Some(8),
+                    ModelConfig::Preln(config) => {
+                        (config.heads, config.head_dim) = (None, Some(8));
+                    }
+                    _ => {}
+                }
+            }
+            let base = subject::with_depth(base, 1);
+            let model = base.at_width(2 * cells::BASE_WIDTH);
+            let cell = Cell {
+                family: family.to_owned(),
+                table: name.to_owned(),
+                width: 2 * cells::BASE_WIDTH,
+                variant: Variant::Plain,
+            };
+            let train = TrainConfig { gradient_clip: 0.0, ..cell.train() };
+            let trial = Trial {
+                model: &model,
+                base: &base,
+                batches: &self.data.training[..3],
+                train: &train,
+                seed: cells::SEED,
+            };
+            findings.extend(properties::equivalent(tables, (name, other), &trial)?);
+        }
+        Ok(Some(findings))
+    }
+
+    /// Initial values and training of the recorded cells of the mutated table.
+    fn recorded(&self, mutation: &Mutation) -> Result<(Outcome, Outcome, String)> {
+        let built_in = self.tables.get(&mutation.table)?;
+        let keep: fn(&mut Resolved) = |_| {};
+        let (table, change) = match &mutation.kind {
+            Kind::Exponent(table) => (&**table, keep),
+            Kind::Derived(change) => (built_in, *change),
+        };
+        let (mut initial, mut trained) = (Outcome::Green, Outcome::Green);
+        let mut worst: Option<(f64, String)> = None;
+        for old in self.recorded.iter().filter(|old| old.cell.table == mutation.table) {
+            let mut new =
+                golden::compute(&old.cell, table, &self.data, Extent::Reference, &change)?;
+            // The fused path is not computed again: it is the reference path's to 1e-4.
+            new.fused_losses_nats.clone_from(&old.fused_losses_nats);
+            let differences = golden::compare(old, &new, false);
+            for difference in differences.iter().filter(|difference| difference.outside) {
+                if difference.what == "initial parameters" {
+                    initial = Outcome::Red;
+                    continue;
+                }
+                trained = Outcome::Red;
+                let sharper = worst.as_ref().is_none_or(|(size, _)| difference.relative > *size);
+                if sharper {
+                    let text = format!(
+                        "{}: {} {} -> {}",
+                        difference.cell, difference.what, difference.old, difference.new
+                    );
+                    worst = Some((difference.relative, text));
+                }
+            }
+            if trained == Outcome::Red {
+                break;
+            }
+        }
+        Ok((initial, trained, worst.map_or_else(String::new, |(_, text)| text)))
+    }
+}
