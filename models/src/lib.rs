@@ -17,5 +17,6 @@ pub mod pt2023;
 pub mod pt2026;
 pub mod random;
 pub mod reference;
+pub mod sizes;
 
 pub use error::{ModelError, Result};

@@ -5,10 +5,11 @@ mod names;
 
 use candle_core::Tensor;
 use models::architecture::{Architecture, Encoded, ForwardFlops, Probe, TensorBatch, Weights};
-use models::error::{ModelError, Result};
+use models::error::Result;
 use models::family::FamilyConfig;
 use models::parameters::{Layout, ParameterSpec};
 use models::parametrization::{Dimensions, SiteScales};
+use models::sizes;
 use serde::{Deserialize, Serialize};
 
 pub use names::hugging_face_name;
@@ -93,15 +94,11 @@ impl BertConfig {
 
     /// The block, sizes completed and checked.
     pub fn block(&self) -> Result<BlockShape> {
-        for (name, rows) in [("max_length", self.max_length), ("types", self.types)] {
-            if rows == 0 {
-                return Err(ModelError::Shape {
-                    model: "bert",
-                    problem: format!("{name} is 0"),
-                    hint: format!("give {name} at least 1"),
-                });
-            }
-        }
+        let largest = sizes::VOCAB_MAX;
+        sizes::check(
+            "bert",
+            &[("max_length", self.max_length, largest), ("types", self.types, largest)],
+        )?;
         self.head().check("bert")?;
         self.sizes().block(Activation::Gelu, true, (self.init_std, self.norm_eps))
     }

@@ -3,6 +3,7 @@
 use models::error::{ModelError, Result};
 use models::parameters::ParameterSpec;
 use models::parametrization::{Dimensions, SiteScales};
+use models::sizes;
 use serde::{Deserialize, Serialize};
 
 /// Head width where a configuration gives neither `heads` nor `head_dim`.
@@ -89,7 +90,7 @@ impl Sizes {
     }
 
     fn feed_forward_width(&self) -> usize {
-        self.feed_forward_width.unwrap_or(4 * self.width)
+        self.feed_forward_width.unwrap_or(self.width.saturating_mul(4))
     }
 
     /// Dimensions that site exponents refer to.
@@ -109,17 +110,15 @@ impl Sizes {
         biases: bool,
         (init_std, norm_eps): (f64, f64),
     ) -> Result<BlockShape> {
-        let sizes = [
-            ("vocab", self.vocab),
-            ("width", self.width),
-            ("depth", self.depth),
-            ("feed_forward_width", self.feed_forward_width()),
-        ];
-        for (name, size) in sizes {
-            if size == 0 {
-                return Err(self.error(format!("{name} is 0"), format!("give {name} at least 1")));
-            }
-        }
+        sizes::check(
+            self.family,
+            &[
+                ("vocab", self.vocab, sizes::VOCAB_MAX),
+                ("width", self.width, sizes::WIDTH_MAX),
+                ("depth", self.depth, sizes::DEPTH_MAX),
+                ("feed_forward_width", self.feed_forward_width(), 4 * sizes::WIDTH_MAX),
+            ],
+        )?;
         if let (Some(heads), Some(head_dim)) = (self.heads, self.head_dim) {
             return Err(self.error(
                 format!("both heads ({heads}) and head_dim ({head_dim}) are given"),

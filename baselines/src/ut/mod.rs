@@ -11,6 +11,7 @@ use models::family::FamilyConfig;
 use models::layers;
 use models::parameters::{Init, Layout, ParameterSpec};
 use models::parametrization::{Dimensions, SiteScales};
+use models::sizes;
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::{Activation, BlockShape, MlmHead, Pass, Scales, Sizes, embed, rescaled};
@@ -109,11 +110,11 @@ impl UtConfig {
         let fail = |problem: String, hint: &str| {
             Err(ModelError::Shape { model: "ut", problem, hint: hint.to_owned() })
         };
-        for (name, rows) in [("max_length", self.max_length), ("types", self.types)] {
-            if rows == 0 {
-                return fail(format!("{name} is 0"), "give it at least 1");
-            }
-        }
+        let largest = sizes::VOCAB_MAX;
+        sizes::check(
+            "ut",
+            &[("max_length", self.max_length, largest), ("types", self.types, largest)],
+        )?;
         if !(0.0..1.0).contains(&self.halting_epsilon) {
             let problem = format!("halting_epsilon is {}", self.halting_epsilon);
             return fail(problem, "choose it from 0 to less than 1, usually 0.01");

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::normaliser::Normaliser;
 use crate::error::{ModelError, Result};
+use crate::sizes;
 
 /// Name of the family in errors and on the command line.
 pub(super) const FAMILY: &str = "pt2023";
@@ -228,17 +229,22 @@ impl Pt2023Config {
         let fail = |problem: String, hint: &str| {
             Err(ModelError::Shape { model: FAMILY, problem, hint: hint.to_owned() })
         };
-        let sizes = [
-            ("vocab", self.vocab, 2),
-            ("width", self.width, if self.ternary == TernaryForm::DistanceShared { 2 } else { 1 }),
-            ("channels", self.channels, 1),
-            ("rank", self.rank, 1),
-            ("iterations", self.iterations, 1),
-            ("root_labels", self.root_labels.unwrap_or(1), 1),
-        ];
-        for (name, size, least) in sizes {
-            if size < least {
-                return fail(format!("{name} = {size}"), &format!("use at least {least}"));
+        sizes::check(
+            FAMILY,
+            &[
+                ("vocab", self.vocab, sizes::VOCAB_MAX),
+                ("width", self.width, sizes::WIDTH_MAX),
+                ("channels", self.channels, sizes::CHANNELS_MAX),
+                ("rank", self.rank, sizes::CHANNELS_MAX),
+                ("iterations", self.iterations, sizes::DEPTH_MAX),
+                ("root_labels", self.root_labels.unwrap_or(1), sizes::CHANNELS_MAX),
+                ("distance groups", self.distance_groups(), sizes::CHANNELS_MAX),
+            ],
+        )?;
+        let two_labels = self.ternary == TernaryForm::DistanceShared;
+        for (name, size, two) in [("vocab", self.vocab, true), ("width", self.width, two_labels)] {
+            if two && size < 2 {
+                return fail(format!("{name} = {size}"), "use at least 2");
             }
         }
         if let Some(&cut) = self.distance_cuts.iter().find(|&&cut| cut < 2) {
@@ -274,14 +280,20 @@ impl Pt2023Config {
 
     fn validate_globals(&self) -> Result<()> {
         let Some(globals) = &self.globals else { return Ok(()) };
-        let problem = if globals.features == 0 || globals.rank == 0 {
-            format!("globals.features = {}, globals.rank = {}", globals.features, globals.rank)
-        } else if !(1..=self.channels).contains(&self.global_channels()) {
+        let largest = sizes::WIDTH_MAX;
+        sizes::check(
+            FAMILY,
+            &[
+                ("globals.features", globals.features, largest),
+                ("globals.rank", globals.rank, largest),
+            ],
+        )?;
+        let problem = if !(1..=self.channels).contains(&self.global_channels()) {
             format!("globals.channels = {} of {} channels", globals.channels, self.channels)
         } else {
             return Ok(());
         };
-        let hint = "features, their rank and their channels are at least 1".to_owned();
+        let hint = "global channels are at least 1 and at most all of them".to_owned();
         Err(ModelError::Shape { model: FAMILY, problem, hint })
     }
 }

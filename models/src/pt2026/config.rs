@@ -7,6 +7,7 @@ use crate::error::{ModelError, Result};
 use crate::family::FamilyConfig;
 use crate::parameters::{Layout, ParameterSpec};
 use crate::parametrization::{Dimensions, SiteScales};
+use crate::sizes;
 
 /// How positions enter the ternary factor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,23 +157,21 @@ impl Pt2026Config {
 
     /// Number of topics M.
     pub fn topics(&self) -> usize {
-        self.topics.unwrap_or(4 * self.width)
+        self.topics.unwrap_or(self.width.saturating_mul(4))
     }
 
     /// Checks that a model can have this shape and these constants.
     pub fn validate(&self) -> Result<()> {
-        let sizes = [
-            ("vocab", self.vocab),
-            ("width", self.width),
-            ("iterations", self.iterations),
-            ("channels", self.channels),
-            ("topics", self.topics()),
-        ];
-        for (name, size) in sizes {
-            if size == 0 {
-                return Err(invalid(format!("{name} is 0"), format!("use {name} = 1 or more")));
-            }
-        }
+        sizes::check(
+            "pt",
+            &[
+                ("vocab", self.vocab, sizes::VOCAB_MAX),
+                ("width", self.width, sizes::WIDTH_MAX),
+                ("iterations", self.iterations, sizes::DEPTH_MAX),
+                ("channels", self.channels, sizes::CHANNELS_MAX),
+                ("topics", self.topics(), 4 * sizes::WIDTH_MAX),
+            ],
+        )?;
         if self.tied && self.initial.decoder == 0.0 {
             return Err(invalid(
                 "tied, yet initial.decoder is 0: the unary factor cannot start at zero".to_owned(),
@@ -186,9 +185,7 @@ impl Pt2026Config {
     fn validate_rank(&self) -> Result<()> {
         let rotary = self.rope != Rope::None;
         if let Some(rank) = self.rank {
-            if rank == 0 {
-                return Err(invalid("rank is 0".to_owned(), "use rank = 2 or more".to_owned()));
-            }
+            sizes::check("pt", &[("rank", rank, sizes::WIDTH_MAX)])?;
             if rotary && !rank.is_multiple_of(2) {
                 let hint = nearest_multiples("rank", rank, 2) + ", or rope = \"none\"";
                 return Err(invalid(

@@ -1,6 +1,7 @@
 //! Properties that hold for every model and shape.
 
 mod baselines;
+mod hostile;
 mod parametrization;
 mod pt2023;
 mod pt2026;
