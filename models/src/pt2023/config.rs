@@ -288,13 +288,17 @@ impl Pt2023Config {
                 ("globals.rank", globals.rank, largest),
             ],
         )?;
-        let problem = if !(1..=self.channels).contains(&self.global_channels()) {
-            format!("globals.channels = {} of {} channels", globals.channels, self.channels)
-        } else {
+        if (1..=self.channels).contains(&self.global_channels()) {
             return Ok(());
-        };
-        let hint = "global channels are at least 1 and at most all of them".to_owned();
-        Err(ModelError::Shape { model: FAMILY, problem, hint })
+        }
+        Err(ModelError::Shape {
+            model: FAMILY,
+            problem: format!(
+                "globals.channels = {} of {} channels",
+                globals.channels, self.channels
+            ),
+            hint: "global channels are at least 1 and at most all of them".to_owned(),
+        })
     }
 }
 
