@@ -7,14 +7,21 @@ use clap::{Parser, Subcommand};
 use crate::error::{HarnessError, Result};
 
 pub mod bless;
+pub mod compare;
 pub mod coordcheck;
+pub mod experiments;
 pub mod explain;
+pub mod ladder;
+pub mod ls;
 pub mod mutate;
 pub mod parity;
+pub mod perturb;
 pub mod plan;
 pub mod regress;
+pub mod report;
 pub mod reproduce;
 pub mod train;
+pub mod transfer;
 
 /// Does the Probabilistic Transformer scale, and do its hyper-parameters carry over?
 #[derive(Debug, Parser)]
@@ -33,6 +40,18 @@ enum Verb {
     Train(train::Args),
     /// Train every family at matched budgets and write the report.
     Reproduce(reproduce::Args),
+    /// List experiments and claims: what is asked, what has run, what is missing.
+    Ls(ls::Args),
+    /// Run an experiment on the learning rate against width.
+    Transfer(transfer::Args),
+    /// Run an experiment on the order of perturbed hyper-parameter sets at two widths.
+    Perturb(perturb::Args),
+    /// Run an experiment on families at matched budgets.
+    Ladder(ladder::Args),
+    /// Compare two models, each at its own best rate, paired by seed.
+    Compare(compare::Args),
+    /// Write the claims page from whatever has run.
+    Report(report::Args),
     /// Show what a parametrization says about every tensor, and why.
     Explain(explain::Args),
     /// Check that no activation's size depends on width.
@@ -62,6 +81,12 @@ pub fn main() -> ExitCode {
         Verb::Plan(args) => plan::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Reproduce(args) => reproduce::run(&args),
+        Verb::Ls(args) => ls::run(&args),
+        Verb::Transfer(args) => transfer::run(&args),
+        Verb::Perturb(args) => perturb::run(&args),
+        Verb::Ladder(args) => ladder::run(&args),
+        Verb::Compare(args) => compare::run(&args),
+        Verb::Report(args) => report::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Coordcheck(args) => coordcheck::run(&args),
         Verb::Bless(args) => bless::run(&args),

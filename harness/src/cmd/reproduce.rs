@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let command = command(args, &definition);
     let runner = Runner::new(options, crate::train::stop::on_signal()?);
-    let study = reproduce::run(definition, &runner)?;
+    let study = reproduce::run(&definition, &runner)?;
     let files = reproduce::write(&study, &command, &folder)?;
     if let Some(page) = &args.splice {
         let table = tables::summary(&study, &command)?;

@@ -1,6 +1,7 @@
 //! The `[train]` table.
 
 use serde::{Deserialize, Serialize};
+use toml::Table;
 
 use crate::error::{HarnessError, Result};
 
@@ -91,6 +92,19 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// These keys with those of `over` laid on them.
+    ///
+    /// # Errors
+    /// Unknown keys, wrong types and values out of range.
+    pub fn with(&self, over: &Table) -> Result<Self> {
+        let error = |error: String| HarnessError::config(error, "keys as in the [train] table");
+        let mut table = Table::try_from(self).map_err(|e| error(e.to_string()))?;
+        super::overrides::merge(&mut table, over.clone());
+        let train: Self = table.try_into().map_err(|e: toml::de::Error| error(e.to_string()))?;
+        train.validate()?;
+        Ok(train)
+    }
+
     /// Checks ranges and that micro-batches divide the batch.
     ///
     /// # Errors

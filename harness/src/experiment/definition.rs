@@ -12,6 +12,7 @@ use crate::error::{HarnessError, Result};
 
 const PRESETS: &[(&str, &str)] = &[
     ("quick", include_str!("../config/presets/quick.toml")),
+    ("small", include_str!("../config/presets/small.toml")),
     ("laptop", include_str!("../config/presets/laptop.toml")),
     ("paper", include_str!("../config/presets/paper.toml")),
 ];
@@ -25,7 +26,7 @@ pub struct SearchConfig {
 }
 
 /// Rule of every learning-rate search, fixed before any run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchRule {
     /// Ratio of neighbouring rates.
@@ -215,12 +216,6 @@ impl Definition {
 
     /// `[train]` with `over` laid on it.
     pub fn train_with(&self, over: &Table) -> Result<TrainConfig> {
-        let error = |error: String| HarnessError::config(error, "keys as in the [train] table");
-        let mut table = Table::try_from(&self.train).map_err(|e| error(e.to_string()))?;
-        crate::config::overrides::merge(&mut table, over.clone());
-        let train: TrainConfig =
-            table.try_into().map_err(|e: toml::de::Error| error(e.to_string()))?;
-        train.validate()?;
-        Ok(train)
+        self.train.with(over)
     }
 }

@@ -10,7 +10,7 @@ use crate::config::model::BuiltModel;
 use crate::config::run::RunConfig;
 use crate::corpus::{Corpus, CorpusSource, Split};
 use crate::error::{HarnessError, Result};
-use crate::ledger::{Begin, Ledger, Manifest, RunDescription, RunKey, provenance};
+use crate::ledger::{Begin, Ledger, Manifest, RunDescription, RunKey, RunState, provenance};
 use crate::train::{self, Observer, TrainJob, TrainOutcome};
 
 /// Pause between looks at a run that another process is doing.
@@ -73,6 +73,28 @@ pub fn execute(
         let folder = context.ledger.folder(&key);
         return read_record(run, &manifest, &folder, source.unigram_loss_nats());
     }
+}
+
+/// The record of `run` if `ledger` holds it finished or diverged; nothing is claimed.
+pub fn finished(
+    run: &RunConfig,
+    key: &RunKey,
+    ledger: &Ledger,
+    unigram_loss_nats: f64,
+) -> Result<Option<RunRecord>> {
+    match ledger.find(key)? {
+        RunState::Finished(manifest) | RunState::Diverged(manifest) => {
+            read_record(run, &manifest, &ledger.folder(key), unigram_loss_nats).map(Some)
+        }
+        RunState::Running | RunState::Interrupted | RunState::Absent => Ok(None),
+    }
+}
+
+/// Loss of the unigram distribution on the evaluation targets of `run`.
+pub fn unigram_loss_nats(run: &RunConfig, corpus: &Arc<Corpus>) -> Result<f64> {
+    let split = Split::Validation;
+    let source = CorpusSource::new(corpus.clone(), &run.data, &run.train, run.data_seed, split)?;
+    Ok(source.unigram_loss_nats())
 }
 
 fn train_built(

@@ -1,6 +1,7 @@
 //! From a definition to runs to an answer: budgets, learning-rate search, runner, reports.
 
 pub mod budget;
+pub mod claims_report;
 pub mod corpora;
 pub mod definition;
 pub mod document;
@@ -9,8 +10,13 @@ pub mod figures;
 pub mod memory;
 pub mod plan;
 pub mod record;
+pub mod registered;
 pub mod reproduce;
 pub mod runner;
 pub mod search;
+pub mod setting;
+pub mod source;
+pub mod status;
 pub mod study;
+pub mod sweep;
 pub mod tables;

@@ -5,18 +5,15 @@ use std::path::{Path, PathBuf};
 use super::definition::Definition;
 use super::document;
 use super::runner::Runner;
+use super::source;
 use super::study::{self, Study};
 use crate::error::{HarnessError, Result};
 
 /// Runs every stage; runs the ledger already holds are read, not repeated.
-pub fn run(definition: Definition, runner: &Runner) -> Result<Study> {
+pub fn run(definition: &Definition, runner: &Runner) -> Result<Study> {
     let corpus = runner.corpus(&definition.data)?;
     let vocab = study::vocabulary(&definition.data, &corpus);
-    let ladders = study::ladders(&definition, vocab)?;
-    let searches = study::search_rates(&definition, &ladders, runner)?;
-    let cells = study::run_ladder(&definition, &ladders, &searches, runner)?;
-    let transfer = study::run_transfer(&definition, vocab, runner)?;
-    Ok(Study { definition, ladders, searches, cells, transfer })
+    source::complete(runner, |source| study::gather(definition, vocab, source))
 }
 
 /// Writes `report.md`, `report.html`, every CSV and figure into `folder`.

@@ -33,6 +33,7 @@ pub struct Runner {
     options: RunnerOptions,
     progress: Progress,
     stop: &'static AtomicBool,
+    cheapest_first: bool,
 }
 
 impl Runner {
@@ -41,7 +42,15 @@ impl Runner {
     pub fn new(options: RunnerOptions, stop: &'static AtomicBool) -> Self {
         let corpora = Corpora::new(Some(&options.folder.join("cache")));
         let progress = if options.quiet { Progress::hidden() } else { Progress::stderr() };
-        Self { corpora, options, progress, stop }
+        Self { corpora, options, progress, stop, cheapest_first: false }
+    }
+
+    /// Starts with the cheapest runs if `yes`, for a runner that may be stopped before its end,
+    /// instead of the most expensive ones, which leaves the fewest idle cores at the end.
+    #[must_use]
+    pub fn cheapest_first(mut self, yes: bool) -> Self {
+        self.cheapest_first = yes;
+        self
     }
 
     /// The corpus of `config`.
@@ -56,7 +65,11 @@ impl Runner {
         let next = AtomicUsize::new(0);
         let slots: Vec<Mutex<Option<Result<RunRecord>>>> =
             runs.iter().map(|_| Mutex::new(None)).collect();
-        let order = longest_first(runs);
+        let mut order = longest_first(runs);
+        if self.cheapest_first {
+            order.reverse();
+        }
+        let order = order;
         std::thread::scope(|scope| {
             for _ in 0..self.options.jobs.clamp(1, runs.len().max(1)) {
                 scope.spawn(|| {

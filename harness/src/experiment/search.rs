@@ -66,7 +66,7 @@ pub fn next(rule: &SearchRule, points: &[Point]) -> Next {
 }
 
 /// Exponent of the lowest loss; the lower rate wins a tie.
-fn best(points: &[Point]) -> Option<i32> {
+pub(super) fn best(points: &[Point]) -> Option<i32> {
     points
         .iter()
         .filter(|point| point.cost().is_finite())

@@ -6,13 +6,14 @@
 use toml::Table;
 
 use super::budget::{self, Workload};
-use super::definition::{Definition, TransferEntry};
+use super::definition::Definition;
 use super::record::RunRecord;
-use super::runner::Runner;
-use super::search::{self, Next, Point};
+use super::setting::Setting;
+use super::source::{Gathered, RunSource};
+use super::sweep::{self, Sweep};
 use crate::config::data::{DataConfig, TokenizerKind};
-use crate::config::model::{ComputePath, ModelConfig};
-use crate::config::run::{ParametrizationConfig, RunConfig};
+use crate::config::model::ModelConfig;
+use crate::config::run::RunConfig;
 use crate::corpus::Corpus;
 use crate::error::{HarnessError, Result};
 
@@ -40,6 +41,8 @@ pub struct SearchOutcome {
     pub best: Option<f64>,
     /// Whether the best rate has the wanted number of neighbours on both sides.
     pub bracketed: bool,
+    /// Whether the search is over; until then `best` is the lowest so far.
+    pub complete: bool,
 }
 
 /// All seeds of one family at one budget.
@@ -66,6 +69,16 @@ pub struct Study {
     pub cells: Vec<Cell>,
     /// Learning-rate curves by parametrization and width.
     pub transfer: Vec<SearchOutcome>,
+}
+
+impl Study {
+    /// Every run: searches, transfer, ladder.
+    pub fn runs(&self) -> impl Iterator<Item = &RunRecord> {
+        let searched = self.searches.iter().chain(&self.transfer);
+        searched
+            .flat_map(|search| search.points.iter().flat_map(|(_, runs)| runs))
+            .chain(self.cells.iter().flat_map(|cell| &cell.runs))
+    }
 }
 
 /// Vocabulary of every model: what the definition asks for, even where the text has fewer
@@ -125,23 +138,8 @@ fn run_config(
 ) -> Result<RunConfig> {
     let mut over = definition.entry(subject.family)?.train.clone();
     crate::config::overrides::merge(&mut over, subject.train.cloned().unwrap_or_default());
-    let mut train = definition.train_with(&over)?;
-    train.learning_rate = rate;
-    let run = RunConfig {
-        model: subject.model.clone(),
-        base: Some(subject.base.clone()),
-        parametrization: ParametrizationConfig {
-            name: subject.parametrization.to_owned(),
-            base_width: subject.base.dimensions().width,
-        },
-        data: definition.data.clone(),
-        train,
-        seed,
-        data_seed: seed,
-        path: ComputePath::Fused,
-    };
-    run.validate()?;
-    Ok(run)
+    let setting = Setting { data: &definition.data, train: definition.train_with(&over)? };
+    setting.run(subject.model, subject.base, subject.parametrization, rate, seed)
 }
 
 /// The run of a ladder's model at one rate and seed.
@@ -162,156 +160,74 @@ fn ladder_run(
     run_config(definition, subject, rate, seed)
 }
 
-/// A search in progress.
-struct Search<'a> {
-    outcome: SearchOutcome,
-    center: f64,
-    seeds: Vec<u64>,
-    exponents: Vec<i32>,
-    make: Box<dyn Fn(f64, u64) -> Result<RunConfig> + 'a>,
-}
-
-impl Search<'_> {
-    fn points(&self, factor: f64) -> Vec<Point> {
-        self.exponents
-            .iter()
-            .map(|&exponent| {
-                let rate = self.rate(factor, exponent);
-                let runs =
-                    self.outcome.points.iter().find(|(tried, _)| tried.to_bits() == rate.to_bits());
-                let losses: Option<Vec<f64>> = runs
-                    .map(|(_, runs)| runs.iter().map(|run| run.loss_nats).collect())
-                    .unwrap_or_default();
-                let loss_nats =
-                    losses.map(|losses| losses.iter().sum::<f64>() / losses.len() as f64);
-                Point { exponent, loss_nats }
-            })
-            .collect()
-    }
-
-    fn rate(&self, factor: f64, exponent: i32) -> f64 {
-        self.center * factor.powi(exponent)
-    }
-}
-
-/// Runs several searches at once, round by round, so that the runner always has work.
-fn run_searches(
-    definition: &Definition,
-    runner: &Runner,
-    mut searches: Vec<Search>,
-) -> Result<Vec<SearchOutcome>> {
-    let rule = &definition.search_rule;
-    loop {
-        let mut wanted = Vec::new();
-        for (index, search) in searches.iter_mut().enumerate() {
-            match search::next(rule, &search.points(rule.factor)) {
-                Next::Try(exponents) => {
-                    for exponent in exponents {
-                        search.exponents.push(exponent);
-                        wanted.push((index, search.rate(rule.factor, exponent)));
-                    }
-                }
-                Next::Done { best, bracketed } => {
-                    search.outcome.best = best.map(|exponent| search.rate(rule.factor, exponent));
-                    search.outcome.bracketed = bracketed;
-                }
-            }
-        }
-        if wanted.is_empty() {
-            break;
-        }
-        let mut runs = Vec::new();
-        for &(index, rate) in &wanted {
-            for &seed in &searches[index].seeds {
-                runs.push((searches[index].make)(rate, seed)?);
-            }
-        }
-        let mut records = runner.run_all(&runs)?.into_iter();
-        for (index, rate) in wanted {
-            let count = searches[index].seeds.len();
-            let runs = records.by_ref().take(count).collect();
-            searches[index].outcome.points.push((rate, runs));
-        }
-    }
-    Ok(searches
-        .into_iter()
-        .map(|search| {
-            let mut outcome = search.outcome;
-            outcome.points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            outcome
-        })
-        .collect())
-}
-
 /// Learning-rate search of every family at the smallest budget.
-pub fn search_rates(
+fn search_rates(
     definition: &Definition,
     ladders: &[Ladder],
-    runner: &Runner,
-) -> Result<Vec<SearchOutcome>> {
-    let searches = ladders
-        .iter()
-        .map(|ladder| {
-            let entry = definition.entry(&ladder.family)?;
-            Ok(Search {
-                outcome: SearchOutcome {
-                    family: ladder.family.clone(),
-                    parametrization: entry.parametrization.clone(),
-                    width: ladder.models[0].dimensions().width,
-                    points: Vec::new(),
-                    best: None,
-                    bracketed: false,
-                },
-                center: entry.search.center,
-                seeds: vec![definition.search_rule.seed],
-                exponents: Vec::new(),
-                make: Box::new(move |rate, seed| ladder_run(definition, ladder, 0, rate, seed)),
-            })
+    source: &dyn RunSource,
+) -> Result<Gathered<Vec<SearchOutcome>>> {
+    let searches = ladders.iter().map(|ladder| {
+        let entry = definition.entry(&ladder.family)?;
+        let sweep = Sweep {
+            family: &ladder.family,
+            parametrization: &entry.parametrization,
+            width: ladder.models[0].dimensions().width,
+            center: entry.search.center,
+            seeds: vec![definition.search_rule.seed],
+        };
+        sweep.gather(&definition.search_rule, source, |rate, seed| {
+            ladder_run(definition, ladder, 0, rate, seed)
         })
-        .collect::<Result<Vec<_>>>()?;
-    run_searches(definition, runner, searches)
+    });
+    sweep::together(searches)
 }
 
-/// Every family at every budget and seed, at its own best rate.
-pub fn run_ladder(
+/// Every family at every budget and seed, at its own best rate; families whose search is not
+/// over are left out.
+fn gather_ladder(
     definition: &Definition,
     ladders: &[Ladder],
     searches: &[SearchOutcome],
-    runner: &Runner,
-) -> Result<Vec<Cell>> {
-    let mut runs = Vec::new();
-    let mut cells = Vec::new();
+    source: &dyn RunSource,
+) -> Result<Gathered<Vec<Cell>>> {
+    let (mut cells, mut wanted) = (Vec::new(), Vec::new());
     for budget in 0..definition.budgets.len() {
         for (ladder, search) in ladders.iter().zip(searches) {
+            if !search.complete {
+                continue;
+            }
             let rate = search.best.ok_or_else(|| {
                 HarnessError::config(
                     format!("every learning rate of {} diverged", ladder.family),
                     format!("lower [{}] search.center", ladder.family),
                 )
             })?;
+            let mut runs = Vec::new();
             for seed in 1..=definition.seeds {
-                runs.push(ladder_run(definition, ladder, budget, rate, seed)?);
+                let run = ladder_run(definition, ladder, budget, rate, seed)?;
+                match source.find(&run)? {
+                    Some(record) => runs.push(record),
+                    None => wanted.push(run),
+                }
             }
-            cells.push(Cell { budget, family: ladder.family.clone(), runs: Vec::new() });
+            cells.push(Cell { budget, family: ladder.family.clone(), runs });
         }
     }
-    let mut records = runner.run_all(&runs)?.into_iter();
-    for cell in &mut cells {
-        cell.runs = records.by_ref().take(definition.seeds as usize).collect();
-    }
-    Ok(cells)
+    Ok(Gathered { outcome: cells, wanted })
 }
 
 /// Learning-rate curves at several widths under several parametrizations.
 ///
 /// At the base width all parametrizations are the same model, so its curve is run once, under
 /// the first parametrization, and shown for each.
-pub fn run_transfer(
+fn gather_transfer(
     definition: &Definition,
     vocab: usize,
-    runner: &Runner,
-) -> Result<Vec<SearchOutcome>> {
-    let Some(transfer) = &definition.transfer else { return Ok(Vec::new()) };
+    source: &dyn RunSource,
+) -> Result<Gathered<Vec<SearchOutcome>>> {
+    let Some(transfer) = &definition.transfer else {
+        return Ok(Gathered { outcome: Vec::new(), wanted: Vec::new() });
+    };
     let template = definition.template(&transfer.family, None)?.with_vocab(vocab);
     let base_width = transfer.widths[0];
     let mut searches = Vec::new();
@@ -321,40 +237,61 @@ pub fn run_transfer(
                 continue;
             }
             let (model, base) = (template.at_width(width), template.at_width(base_width));
-            searches.push(Search {
-                outcome: SearchOutcome {
-                    family: transfer.family.clone(),
-                    parametrization: parametrization.clone(),
-                    width,
-                    points: Vec::new(),
-                    best: None,
-                    bracketed: false,
-                },
+            let sweep = Sweep {
+                family: &transfer.family,
+                parametrization,
+                width,
                 center: transfer.center,
                 seeds: (1..=transfer.seeds).collect(),
-                exponents: Vec::new(),
-                make: Box::new(move |rate, seed| {
-                    let subject = Subject {
-                        family: &transfer.family,
-                        model: &model,
-                        base: &base,
-                        parametrization,
-                        train: Some(&transfer.train),
-                    };
-                    run_config(definition, subject, rate, seed)
-                }),
-            });
+            };
+            searches.push(sweep.gather(&definition.search_rule, source, |rate, seed| {
+                let subject = Subject {
+                    family: &transfer.family,
+                    model: &model,
+                    base: &base,
+                    parametrization,
+                    train: Some(&transfer.train),
+                };
+                run_config(definition, subject, rate, seed)
+            }));
         }
     }
-    let outcomes = run_searches(definition, runner, searches)?;
-    Ok(shared_base(transfer, &outcomes))
+    let gathered = sweep::together(searches)?;
+    let outcome = shared_base(&transfer.parametrizations, &gathered.outcome);
+    Ok(Gathered { outcome, wanted: gathered.wanted })
+}
+
+/// What the finished runs say about `definition`, and which runs it wants next: the searches
+/// first, then the ladder, then the transfer sweep.
+pub fn gather(
+    definition: &Definition,
+    vocab: usize,
+    source: &dyn RunSource,
+) -> Result<Gathered<Study>> {
+    let ladders = ladders(definition, vocab)?;
+    let searches = search_rates(definition, &ladders, source)?;
+    let cells = gather_ladder(definition, &ladders, &searches.outcome, source)?;
+    let transfer = gather_transfer(definition, vocab, source)?;
+    let stages = [searches.wanted, cells.wanted, transfer.wanted];
+    let wanted = stages.into_iter().find(|wanted| !wanted.is_empty()).unwrap_or_default();
+    let study = Study {
+        definition: definition.clone(),
+        ladders,
+        searches: searches.outcome,
+        cells: cells.outcome,
+        transfer: transfer.outcome,
+    };
+    Ok(Gathered { outcome: study, wanted })
 }
 
 /// Copies the base-width curve to the parametrizations that share it.
-fn shared_base(transfer: &TransferEntry, outcomes: &[SearchOutcome]) -> Vec<SearchOutcome> {
+pub(super) fn shared_base(
+    parametrizations: &[String],
+    outcomes: &[SearchOutcome],
+) -> Vec<SearchOutcome> {
     let base = outcomes.first().cloned();
     let mut complete = Vec::new();
-    for parametrization in &transfer.parametrizations {
+    for parametrization in parametrizations {
         let own = outcomes.iter().filter(|curve| curve.parametrization == *parametrization);
         if let Some(base) = base.as_ref().filter(|base| base.parametrization != *parametrization) {
             let parametrization = parametrization.clone();

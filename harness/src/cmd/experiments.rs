@@ -1,0 +1,75 @@
+//! What the verbs of registered experiments share.
+
+use std::path::{Path, PathBuf};
+
+use super::print;
+use crate::error::{HarnessError, Result};
+use crate::experiment::corpora::Corpora;
+use crate::experiment::registered::{self, Experiment, Kind};
+use crate::experiment::runner::{Runner, RunnerOptions};
+use crate::experiment::source::{self, LedgerSource};
+use crate::experiment::status;
+
+/// Folder of the runs of registered experiments.
+pub const FOLDER: &str = "runs/claims";
+
+/// Options of every verb that runs a registered experiment.
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    /// Folder of runs, shared by all experiments
+    #[arg(long, default_value = FOLDER)]
+    out: PathBuf,
+    /// Runs at a time, one thread each by default [default: number of cores]
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Start with the cheapest runs: most results if stopped early
+    #[arg(long)]
+    cheapest_first: bool,
+    /// Print what is asked and what is missing, start nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// No progress lines
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// The registered experiment called `name`, or that of a TOML file; of `kind` if one is given.
+pub fn find(name: &str, kind: Option<Kind>) -> Result<Experiment> {
+    let path = Path::new(name);
+    let experiment = if path.extension().is_some_and(|extension| extension == "toml") {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            HarnessError::input(path, error.to_string(), "give an existing TOML file")
+        })?;
+        Experiment::parse(name, &text)?
+    } else {
+        registered::experiment(name)?
+    };
+    let found = experiment.kind();
+    if kind.is_some_and(|kind| kind != found) {
+        return Err(HarnessError::config(
+            format!("'{name}' is no experiment of this verb"),
+            format!("run it with: crossscale {} {name}", found.verb()),
+        ));
+    }
+    Ok(experiment)
+}
+
+/// Runs `experiment` to its end and prints the verdicts it allows.
+pub fn run(experiment: &Experiment, common: &Common) -> Result<()> {
+    let jobs = match common.jobs {
+        Some(0) => return Err(HarnessError::config("--jobs 0", "give at least one job")),
+        Some(jobs) => jobs,
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    if !common.dry_run {
+        let options =
+            RunnerOptions { folder: common.out.clone(), jobs, threads: None, quiet: common.quiet };
+        let runner = Runner::new(options, crate::train::stop::on_signal()?)
+            .cheapest_first(common.cheapest_first);
+        let corpus = runner.corpus(&experiment.data()?)?;
+        source::complete(&runner, |source| experiment.gather(&corpus, source))?;
+    }
+    let corpora = Corpora::new(None);
+    let ledger = LedgerSource::new(&common.out, &corpora)?;
+    print(&status::of(experiment, &ledger)?.readable())
+}

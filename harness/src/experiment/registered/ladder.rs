@@ -1,0 +1,161 @@
+//! Families at matched budgets: the runs of a `reproduce` preset.
+
+use serde::{Deserialize, Serialize};
+
+use super::claim::SizeAxis;
+use crate::error::Result;
+use crate::experiment::definition::Definition;
+use crate::experiment::study::{Cell, Study};
+use crate::experiment::tables;
+use crate::statistics::{
+    Estimate, PowerLawEstimate, SizeLosses, bootstrap_power_law, estimate, median,
+    pair_common_seeds,
+};
+
+/// Fits are resampled this often.
+const REPLICATES: usize = 2000;
+/// Seed of the resampling.
+const BOOTSTRAP_SEED: u64 = 1;
+
+/// The `[ladder]` table of an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LadderPlan {
+    /// Preset with budgets, families, recipe and seeds.
+    pub preset: String,
+}
+
+impl LadderPlan {
+    /// The preset without its transfer sweep, which is another question.
+    pub fn definition(&self) -> Result<Definition> {
+        Ok(Definition { transfer: None, ..Definition::preset(&self.preset)? })
+    }
+}
+
+/// One comparison of two families at one size.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Index of the budget, which for other axes is the candidate's.
+    pub budget: usize,
+    /// Family compared with.
+    pub baseline: String,
+    /// Axis other than total parameters.
+    pub axis: Option<SizeAxis>,
+    /// Size of the candidate on the axis (total parameters without one).
+    pub size: f64,
+    /// `candidate − baseline` per common seed, nats.
+    pub differences: Vec<f64>,
+}
+
+/// Cell of `family` at `budget` if it has all seeds.
+fn whole_cell<'a>(study: &'a Study, family: &str, budget: usize) -> Option<&'a Cell> {
+    let seeds = study.definition.seeds as usize;
+    let found = study.cells.iter().find(|cell| cell.budget == budget && cell.family == family);
+    found.filter(|cell| cell.runs.len() == seeds)
+}
+
+/// `candidate − baseline` at every budget where both have all seeds, paired by seed.
+pub fn rows(study: &Study, candidate: &str, baselines: &[String]) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for budget in 0..study.definition.budgets.len() {
+        let Some(own) = whole_cell(study, candidate, budget) else { continue };
+        for baseline in baselines {
+            let Some(other) = whole_cell(study, baseline, budget) else { continue };
+            let pairing = pair_common_seeds(&tables::losses(own), &tables::losses(other))?;
+            rows.push(Row {
+                budget,
+                baseline: baseline.clone(),
+                axis: None,
+                size: study.definition.budgets[budget],
+                differences: pairing.differences(),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// Size of a cell on `axis`: the same for all seeds but for wall time, whose median counts.
+pub fn size(cell: &Cell, axis: SizeAxis) -> Option<f64> {
+    let run = cell.runs.first()?;
+    Some(match axis {
+        SizeAxis::TrainingFlops => run.flops_per_token * run.tokens as f64,
+        SizeAxis::NonEmbeddingParameters => run.parameters_non_embedding as f64,
+        SizeAxis::WallTime => median(&cell.runs.iter().map(|run| run.seconds).collect::<Vec<_>>())?,
+    })
+}
+
+/// `candidate − baseline` at the candidate's own sizes on other axes: the baseline's loss of
+/// every seed is interpolated linearly in the logarithm of size between its two neighbouring
+/// budgets. Sizes that the baseline's range does not cover have no row: nothing is extrapolated.
+pub fn axis_rows(
+    study: &Study,
+    candidate: &str,
+    baselines: &[String],
+    axes: &[SizeAxis],
+) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for &axis in axes {
+        for baseline in baselines {
+            let budgets = 0..study.definition.budgets.len();
+            let mut ladder: Vec<(f64, &Cell)> = budgets
+                .clone()
+                .filter_map(|budget| whole_cell(study, baseline, budget))
+                .filter_map(|cell| Some((size(cell, axis)?.ln(), cell)))
+                .collect();
+            ladder.sort_by(|a, b| a.0.total_cmp(&b.0));
+            for budget in budgets {
+                let Some(own) = whole_cell(study, candidate, budget) else { continue };
+                let Some(at) = size(own, axis) else { continue };
+                let differences: Vec<f64> = tables::losses(own)
+                    .into_iter()
+                    .filter_map(|(seed, loss)| Some(loss - interpolate(&ladder, at.ln(), seed)?))
+                    .collect();
+                if !differences.is_empty() {
+                    let baseline = baseline.clone();
+                    rows.push(Row { budget, baseline, axis: Some(axis), size: at, differences });
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// Loss of `seed` at log size `at`, between the neighbouring cells of a ladder.
+fn interpolate(ladder: &[(f64, &Cell)], at: f64, seed: u64) -> Option<f64> {
+    let loss = |cell: &Cell| {
+        cell.runs.iter().find(|run| run.config.seed == seed).and_then(|run| run.loss_nats)
+    };
+    let pair = ladder.windows(2).find(|pair| pair[0].0 <= at && at <= pair[1].0)?;
+    let share = (at - pair[0].0) / (pair[1].0 - pair[0].0);
+    Some((1.0 - share) * loss(pair[0].1)? + share * loss(pair[1].1)?)
+}
+
+/// Prediction of the largest budget from the others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// Fit to all budgets but the largest.
+    pub fit: PowerLawEstimate,
+    /// Mean loss at the largest budget.
+    pub actual: Estimate,
+    /// Total parameters of the largest budget.
+    pub size: f64,
+}
+
+/// Fits `family` without its largest budget; `None` until every cell has all seeds, or with fewer
+/// than four budgets.
+pub fn predict(study: &Study, family: &str) -> Option<Prediction> {
+    let last = study.definition.budgets.len() - 1;
+    let cells: Option<Vec<&Cell>> =
+        (0..=last).map(|budget| whole_cell(study, family, budget)).collect();
+    let values = |cell: &Cell| tables::losses(cell).into_iter().map(|loss| loss.1).collect();
+    let mut data: Vec<SizeLosses> = cells?
+        .into_iter()
+        .map(|cell| {
+            let run = cell.runs.first()?;
+            Some(SizeLosses { size: run.parameters_total as f64, losses: values(cell) })
+        })
+        .collect::<Option<_>>()?;
+    let held_out = data.pop()?;
+    let fit = bootstrap_power_law(&data, false, Some(held_out.size), REPLICATES, BOOTSTRAP_SEED)?;
+    Some(Prediction { fit, actual: estimate(&held_out.losses)?, size: held_out.size })
+}

@@ -1,0 +1,220 @@
+//! Registered experiments: what is asked, how it is answered, by which rule a claim is judged —
+//! written down in a TOML file before the first run. Adding a claim is adding a file.
+
+pub mod claim;
+pub mod ladder;
+pub mod paired;
+pub mod perturb;
+mod registry;
+pub mod transfer;
+pub mod verdicts;
+
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+pub use registry::{claims, experiment, experiments};
+
+use super::definition::SearchRule;
+use super::setting::Setting;
+use super::source::{Gathered, RunSource};
+use super::study;
+use crate::config::data::DataConfig;
+use crate::config::model::ModelConfig;
+use crate::config::train::TrainConfig;
+use crate::corpus::Corpus;
+use crate::error::{HarnessError, Result};
+use crate::experiment::record::RunRecord;
+
+/// An experiment with everything that decides its runs and its analysis.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Name on the command line.
+    pub name: String,
+    /// What is asked, one sentence.
+    pub question: String,
+    /// What is varied because it is asked about.
+    pub scientific: Vec<String>,
+    /// What is varied because it would otherwise decide the answer.
+    pub nuisance: Vec<String>,
+    /// What stays the same.
+    pub fixed: Vec<String>,
+    /// When a search stops and how many seeds run.
+    pub stopping: String,
+    /// How the runs become numbers.
+    pub analysis: String,
+    /// Seeds 1..=seeds; a ladder takes its preset's.
+    #[serde(default)]
+    pub seeds: u64,
+    /// Rule of the learning-rate searches; a ladder takes its preset's.
+    #[serde(default)]
+    pub search_rule: SearchRule,
+    /// Text, tokenizer, masking, evaluation.
+    #[serde(default)]
+    pub data: DataConfig,
+    /// Optimiser, schedule, steps.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// Learning rate against width.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<transfer::TransferPlan>,
+    /// Perturbed hyper-parameter sets at two widths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perturb: Option<perturb::PerturbPlan>,
+    /// Two arms: the candidate, then the baseline.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paired: Vec<paired::Arm>,
+    /// Families at matched budgets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ladder: Option<ladder::LadderPlan>,
+}
+
+/// What kind of runs an experiment makes; also the verb that runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Learning rate against width.
+    Transfer,
+    /// Perturbed hyper-parameter sets.
+    Perturb,
+    /// Two arms, paired by seed.
+    Compare,
+    /// Families at matched budgets.
+    Ladder,
+}
+
+impl Kind {
+    /// The verb that runs experiments of this kind.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Transfer => "transfer",
+            Self::Perturb => "perturb",
+            Self::Compare => "compare",
+            Self::Ladder => "ladder",
+        }
+    }
+}
+
+/// What the finished runs of an experiment say.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// Curves by parametrization and width.
+    Transfer(transfer::TransferOutcome),
+    /// Losses of every set at both widths.
+    Perturb(perturb::PerturbOutcome),
+    /// Losses of both arms.
+    Compare(paired::PairedOutcome),
+    /// Ladder cells and searches.
+    Ladder(Box<study::Study>),
+}
+
+impl Experiment {
+    /// Reads an experiment from TOML text; `origin` is named in errors.
+    pub fn parse(origin: &str, text: &str) -> Result<Self> {
+        let experiment: Self = toml::from_str(text).map_err(|error| {
+            HarnessError::config(
+                format!("{origin}: {}", error.to_string().trim_end()),
+                "crossscale ls --json shows the registered experiments",
+            )
+        })?;
+        experiment.validate(origin)?;
+        Ok(experiment)
+    }
+
+    fn validate(&self, origin: &str) -> Result<()> {
+        self.kind_checked().ok_or_else(|| {
+            HarnessError::config(
+                format!("{origin}: exactly one of [transfer], [perturb], [[paired]], [ladder]"),
+                "one experiment asks one question; [[paired]] needs two arms",
+            )
+        })?;
+        self.data.validate()?;
+        self.train.validate()?;
+        if self.ladder.is_none() && (self.seeds == 0 || self.search_rule.factor <= 1.0) {
+            return Err(HarnessError::config(
+                format!("{origin}: seeds or [search_rule] is missing"),
+                "give seeds = 3 and search_rule = { factor = 2.0, … }",
+            ));
+        }
+        if let Some(ladder) = &self.ladder {
+            ladder.definition()?;
+        }
+        Ok(())
+    }
+
+    fn kind_checked(&self) -> Option<Kind> {
+        let present = [
+            (self.transfer.is_some(), Kind::Transfer),
+            (self.perturb.is_some(), Kind::Perturb),
+            (self.paired.len() == 2, Kind::Compare),
+            (self.ladder.is_some(), Kind::Ladder),
+        ];
+        let mut kinds = present.into_iter().filter_map(|(present, kind)| present.then_some(kind));
+        kinds.next().filter(|_| kinds.next().is_none())
+    }
+
+    /// The kind of this experiment.
+    pub fn kind(&self) -> Kind {
+        self.kind_checked().expect("an experiment is read through `parse`, which checks this")
+    }
+
+    /// Text of all runs.
+    pub fn data(&self) -> Result<DataConfig> {
+        match &self.ladder {
+            Some(ladder) => Ok(ladder.definition()?.data),
+            None => Ok(self.data.clone()),
+        }
+    }
+
+    /// Setting of the runs, with `over` laid on `[train]`.
+    fn setting(&self, over: &Table) -> Result<Setting<'_>> {
+        Ok(Setting { data: &self.data, train: self.train.with(over)? })
+    }
+
+    /// What the finished runs say and which are wanted next.
+    pub fn gather(&self, corpus: &Corpus, source: &dyn RunSource) -> Result<Gathered<Outcome>> {
+        fn wrap<T>(gathered: Gathered<T>, make: impl Fn(T) -> Outcome) -> Gathered<Outcome> {
+            Gathered { outcome: make(gathered.outcome), wanted: gathered.wanted }
+        }
+        if let Some(ladder) = &self.ladder {
+            let definition = ladder.definition()?;
+            let vocab = study::vocabulary(&definition.data, corpus);
+            let gathered = study::gather(&definition, vocab, source)?;
+            return Ok(wrap(gathered, |study| Outcome::Ladder(Box::new(study))));
+        }
+        let vocab = study::vocabulary(&self.data, corpus);
+        match (&self.transfer, &self.perturb) {
+            (Some(plan), _) => {
+                Ok(wrap(transfer::gather(self, plan, vocab, source)?, Outcome::Transfer))
+            }
+            (None, Some(plan)) => {
+                Ok(wrap(perturb::gather(self, plan, vocab, source)?, Outcome::Perturb))
+            }
+            (None, None) => Ok(wrap(paired::gather(self, vocab, source)?, Outcome::Compare)),
+        }
+    }
+}
+
+impl Outcome {
+    /// Every finished run once, by id.
+    pub fn runs(&self) -> Vec<&RunRecord> {
+        let mut runs: Vec<&RunRecord> = match self {
+            Self::Transfer(outcome) => outcome.runs().collect(),
+            Self::Perturb(outcome) => outcome.runs().collect(),
+            Self::Compare(outcome) => outcome.runs().collect(),
+            Self::Ladder(study) => study.runs().collect(),
+        };
+        runs.sort_by(|a, b| a.id.cmp(&b.id));
+        runs.dedup_by(|a, b| a.id == b.id);
+        runs
+    }
+}
+
+/// The model of `family` with `keys` at `width`.
+fn model(family: &str, keys: &Table, vocab: usize, width: usize) -> Result<ModelConfig> {
+    let table = Table::from_iter([(family.to_owned(), toml::Value::Table(keys.clone()))]);
+    Ok(ModelConfig::from_table(table)?.with_vocab(vocab).at_width(width))
+}

@@ -1,0 +1,127 @@
+//! Where an experiment looks for the runs it needs.
+//!
+//! Every experiment is a pure function from the finished runs to what is known so far and what is
+//! wanted next. Running it means doing what is wanted until nothing is; reporting on it means
+//! asking once. So a report of an unfinished experiment goes through the same code.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::corpora::Corpora;
+use super::execute;
+use super::record::RunRecord;
+use super::runner::Runner;
+use crate::config::data::DataConfig;
+use crate::config::run::RunConfig;
+use crate::corpus::Corpus;
+use crate::error::Result;
+use crate::ledger::Ledger;
+
+/// Finished runs by configuration.
+pub trait RunSource {
+    /// The record of `run` if it is finished or diverged; nothing is started.
+    ///
+    /// # Errors
+    /// A ledger or text that cannot be read.
+    fn find(&self, run: &RunConfig) -> Result<Option<RunRecord>>;
+}
+
+/// Runs of a ledger folder. A folder that does not exist holds no runs and is not created.
+pub struct LedgerSource<'a> {
+    ledger: Option<Ledger>,
+    corpora: &'a Corpora,
+    known: Mutex<BTreeMap<String, Option<RunRecord>>>,
+    unigram: Mutex<BTreeMap<String, f64>>,
+}
+
+impl<'a> LedgerSource<'a> {
+    /// The runs in `folder`, whose texts `corpora` loads.
+    pub fn new(folder: &Path, corpora: &'a Corpora) -> Result<Self> {
+        let ledger = folder.join("runs").is_dir().then(|| Ledger::open(folder)).transpose()?;
+        Ok(Self { ledger, corpora, known: Mutex::default(), unigram: Mutex::default() })
+    }
+
+    /// Forgets which runs were missing.
+    pub fn refresh(&self) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, record| record.is_some());
+    }
+
+    /// The corpus of `data`.
+    pub fn corpus(&self, data: &DataConfig) -> Result<Arc<Corpus>> {
+        self.corpora.load(data)
+    }
+
+    fn unigram_loss_nats(&self, run: &RunConfig, corpus: &Arc<Corpus>) -> Result<f64> {
+        let name = format!("{:?}", run.data);
+        let mut unigram = self.unigram.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&loss) = unigram.get(&name) {
+            return Ok(loss);
+        }
+        let loss = execute::unigram_loss_nats(run, corpus)?;
+        unigram.insert(name, loss);
+        Ok(loss)
+    }
+}
+
+impl RunSource for LedgerSource<'_> {
+    fn find(&self, run: &RunConfig) -> Result<Option<RunRecord>> {
+        let Some(ledger) = &self.ledger else { return Ok(None) };
+        let corpus = self.corpora.load(&run.data)?;
+        let key = execute::key(run, &corpus)?;
+        let name = key.to_string();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(record) = known.get(&name) {
+            return Ok(record.clone());
+        }
+        let unigram = self.unigram_loss_nats(run, &corpus)?;
+        let record = execute::finished(run, &key, ledger, unigram)?;
+        known.insert(name, record.clone());
+        Ok(record)
+    }
+}
+
+/// What an experiment knows so far and which runs would tell it more.
+#[derive(Debug, Clone)]
+pub struct Gathered<T> {
+    /// What the finished runs say.
+    pub outcome: T,
+    /// Runs wanted next; empty means that the experiment is complete.
+    pub wanted: Vec<RunConfig>,
+}
+
+/// Does what `gather` wants until it wants nothing more. The ledger of `runner` is looked at
+/// anew before every round, so several experiments share their runs.
+pub fn complete<T>(
+    runner: &Runner,
+    gather: impl Fn(&dyn RunSource) -> Result<Gathered<T>>,
+) -> Result<T> {
+    let memory = Memory::default();
+    loop {
+        let gathered = gather(&memory)?;
+        if gathered.wanted.is_empty() {
+            return Ok(gathered.outcome);
+        }
+        let records = runner.run_all(&gathered.wanted)?;
+        let mut known = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (run, record) in gathered.wanted.iter().zip(records) {
+            known.insert(name(run), record);
+        }
+    }
+}
+
+/// Records of the runs that were asked for, by configuration.
+#[derive(Default)]
+struct Memory(Mutex<BTreeMap<String, RunRecord>>);
+
+fn name(run: &RunConfig) -> String {
+    format!("{run:?}")
+}
+
+impl RunSource for Memory {
+    fn find(&self, run: &RunConfig) -> Result<Option<RunRecord>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.get(&name(run)).cloned())
+    }
+}
