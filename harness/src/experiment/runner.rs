@@ -58,6 +58,16 @@ impl Runner {
         self.corpora.load(config)
     }
 
+    /// What to run before looking again at what is wanted: everything, or only the cheapest few.
+    pub fn next_round(&self, wanted: &[RunConfig]) -> Vec<RunConfig> {
+        if !self.cheapest_first {
+            return wanted.to_vec();
+        }
+        let order = longest_first(wanted);
+        let cheapest = order.iter().rev().take(2 * self.options.jobs.max(1));
+        cheapest.map(|&index| wanted[index].clone()).collect()
+    }
+
     /// Runs every configuration, `jobs` at a time, and returns their records in order.
     ///
     /// The first error stops the start of further runs; runs under way finish and are kept.
@@ -65,11 +75,7 @@ impl Runner {
         let next = AtomicUsize::new(0);
         let slots: Vec<Mutex<Option<Result<RunRecord>>>> =
             runs.iter().map(|_| Mutex::new(None)).collect();
-        let mut order = longest_first(runs);
-        if self.cheapest_first {
-            order.reverse();
-        }
-        let order = order;
+        let order = longest_first(runs);
         std::thread::scope(|scope| {
             for _ in 0..self.options.jobs.clamp(1, runs.len().max(1)) {
                 scope.spawn(|| {

@@ -42,12 +42,6 @@ impl<'a> LedgerSource<'a> {
         Ok(Self { ledger, corpora, known: Mutex::default(), unigram: Mutex::default() })
     }
 
-    /// Forgets which runs were missing.
-    pub fn refresh(&self) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, record| record.is_some());
-    }
-
     /// The corpus of `data`.
     pub fn corpus(&self, data: &DataConfig) -> Result<Arc<Corpus>> {
         self.corpora.load(data)
@@ -91,8 +85,8 @@ pub struct Gathered<T> {
     pub wanted: Vec<RunConfig>,
 }
 
-/// Does what `gather` wants until it wants nothing more. The ledger of `runner` is looked at
-/// anew before every round, so several experiments share their runs.
+/// Does what `gather` wants until it wants nothing more. Runs that the ledger of `runner` already
+/// holds are read, so several experiments share theirs.
 pub fn complete<T>(
     runner: &Runner,
     gather: impl Fn(&dyn RunSource) -> Result<Gathered<T>>,
@@ -103,9 +97,10 @@ pub fn complete<T>(
         if gathered.wanted.is_empty() {
             return Ok(gathered.outcome);
         }
-        let records = runner.run_all(&gathered.wanted)?;
+        let round = runner.next_round(&gathered.wanted);
+        let records = runner.run_all(&round)?;
         let mut known = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (run, record) in gathered.wanted.iter().zip(records) {
+        for (run, record) in round.iter().zip(records) {
             known.insert(name(run), record);
         }
     }

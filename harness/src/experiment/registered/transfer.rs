@@ -109,14 +109,7 @@ pub fn gather(
         }
     }
     transferred_rate(experiment, &base, &mut curves, source)?;
-    // All brackets first: a bowl is only refined where its bracket stands.
-    let bracketing = curves.iter().any(|curve| curve.bracketing);
-    let mut wanted = Vec::new();
-    for curve in &mut curves {
-        if !bracketing || curve.bracketing {
-            wanted.append(&mut curve.wanted);
-        }
-    }
+    let wanted = curves.iter_mut().flat_map(|curve| std::mem::take(&mut curve.wanted)).collect();
     let own: Vec<SearchOutcome> = curves.into_iter().map(|curve| curve.outcome).collect();
     let curves = shared_base(&plan.parametrizations, &own);
     let outcome = TransferOutcome { plan: plan.clone(), seeds: experiment.seeds, curves };
@@ -127,7 +120,6 @@ pub fn gather(
 struct Refined<'a> {
     outcome: SearchOutcome,
     wanted: Vec<RunConfig>,
-    bracketing: bool,
     parametrization: &'a str,
 }
 
@@ -158,12 +150,11 @@ impl<'a> Bowl<'a> {
         let rule = &self.experiment.search_rule;
         let bracket = self.sweep(vec![rule.seed]).gather(rule, source, make)?;
         let mut refined = Refined {
-            bracketing: !bracket.wanted.is_empty(),
             outcome: bracket.outcome,
             wanted: bracket.wanted,
             parametrization: self.parametrization,
         };
-        let Some(best) = refined.outcome.best.filter(|_| !refined.bracketing) else {
+        let Some(best) = refined.outcome.best.filter(|_| refined.outcome.complete) else {
             return Ok(refined);
         };
         let start = (best / self.plan.center).log(rule.factor).round() as i32;
