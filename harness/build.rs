@@ -33,7 +33,7 @@ fn list(constant: &str, kind: &str) -> String {
     names.sort();
     let mut text = format!("const {constant}: &[(&str, &str)] = &[\n");
     for name in names {
-        let path = folder.join(&name);
+        let path = folder.join(&name).display().to_string();
         writeln!(text, "    ({name:?}, include_str!({path:?})),").expect("a string takes all");
     }
     text + "];\n"

@@ -9,9 +9,10 @@ use reports::figure::{
 use reports::{Figure, Provenance};
 
 use super::record::RunRecord;
-use super::study::Study;
+use super::study::{Cell, SearchOutcome, Study};
 use super::tables::{curve, loss_estimate, title};
 use crate::error::Result;
+use crate::statistics::median;
 
 fn provenance<'a>(command: &str, runs: impl IntoIterator<Item = &'a RunRecord>) -> Provenance {
     Provenance::new(command, runs.into_iter().map(|run| run.id.clone()))
@@ -31,7 +32,7 @@ fn setting(study: &Study) -> String {
     )
 }
 
-fn against(study: &Study, command: &str, size: fn(&RunRecord) -> f64) -> SizeFigure {
+fn against(study: &Study, command: &str, size: &dyn Fn(&Cell) -> Option<f64>) -> SizeFigure {
     let series = study
         .definition
         .families
@@ -45,7 +46,7 @@ fn against(study: &Study, command: &str, size: fn(&RunRecord) -> f64) -> SizeFig
                 .filter_map(|cell| {
                     let loss = loss_estimate(&cell.runs)?;
                     Some(LossPoint {
-                        size: size(cell.runs.first()?),
+                        size: size(cell)?,
                         loss_nats: loss.mean,
                         interval: loss.interval,
                         n: loss.n,
@@ -62,55 +63,114 @@ fn against(study: &Study, command: &str, size: fn(&RunRecord) -> f64) -> SizeFig
     }
 }
 
+/// A size that is the same for all seeds.
+fn first(size: fn(&RunRecord) -> f64) -> impl Fn(&Cell) -> Option<f64> {
+    move |cell| cell.runs.first().map(size)
+}
+
 /// Loss against total parameters.
 pub fn loss_vs_parameters(study: &Study, command: &str) -> Result<Figure> {
-    Ok(figure::loss_vs_parameters(&against(study, command, |run| run.parameters_total as f64))?)
+    Ok(figure::loss_vs_parameters(&against(
+        study,
+        command,
+        &first(|run| run.parameters_total as f64),
+    ))?)
 }
 
 /// Loss against training FLOPs of the whole run.
 pub fn loss_vs_flops(study: &Study, command: &str) -> Result<Figure> {
-    let total = |run: &RunRecord| run.flops_per_token * run.tokens as f64;
-    Ok(figure::loss_vs_flops(&against(study, command, total))?)
+    let total = first(|run| run.flops_per_token * run.tokens as f64);
+    Ok(figure::loss_vs_flops(&against(study, command, &total))?)
 }
 
 /// Loss against learning rate, one panel per parametrization.
 pub fn learning_rate_transfer(study: &Study, command: &str) -> Result<Option<Figure>> {
     let Some(entry) = &study.definition.transfer else { return Ok(None) };
-    let panels = entry
-        .parametrizations
-        .iter()
-        .map(|parametrization| TransferPanel {
-            parametrization: parametrization.clone(),
-            curves: study
-                .transfer
-                .iter()
-                .filter(|search| search.parametrization == *parametrization)
-                .map(|search| RateCurve {
-                    width: search.width,
-                    points: search
-                        .points
-                        .iter()
-                        .map(|(rate, runs)| RatePoint {
-                            log2_learning_rate: rate.log2(),
-                            losses_nats: runs.iter().filter_map(|run| run.loss_nats).collect(),
-                            diverged: runs.iter().filter(|run| run.loss_nats.is_none()).count(),
-                        })
-                        .collect(),
-                    minimum: curve(search)
-                        .optimum()
-                        .ok()
-                        .map(|vertex| (vertex.log2_learning_rate, vertex.loss_nats)),
-                })
-                .collect(),
-        })
-        .collect();
-    let runs = study.transfer.iter().flat_map(|s| s.points.iter().flat_map(|(_, runs)| runs));
+    let setting = format!("{}, {}", title(&entry.family), setting(study));
+    rate_curves(&entry.parametrizations, &study.transfer, setting, command).map(Some)
+}
+
+/// Loss against learning rate of `searches`, one panel per parametrization.
+pub fn rate_curves(
+    parametrizations: &[String],
+    searches: &[SearchOutcome],
+    setting: String,
+    command: &str,
+) -> Result<Figure> {
+    let panel = |parametrization: &String| TransferPanel {
+        parametrization: parametrization.clone(),
+        curves: searches
+            .iter()
+            .filter(|search| search.parametrization == *parametrization)
+            .map(|search| RateCurve {
+                width: search.width,
+                points: search.points.iter().map(rate_point).collect(),
+                minimum: curve(search)
+                    .optimum()
+                    .ok()
+                    .map(|vertex| (vertex.log2_learning_rate, vertex.loss_nats)),
+            })
+            .collect(),
+    };
+    let runs = searches.iter().flat_map(|s| s.points.iter().flat_map(|(_, runs)| runs));
     let data = TransferFigure {
-        panels,
-        setting: format!("{}, {}", title(&entry.family), setting(study)),
+        panels: parametrizations.iter().map(panel).collect(),
+        setting,
         provenance: provenance(command, runs),
     };
-    Ok(Some(figure::learning_rate_transfer(&data)?))
+    Ok(figure::learning_rate_transfer(&data)?)
+}
+
+fn rate_point((rate, runs): &(f64, Vec<RunRecord>)) -> RatePoint {
+    RatePoint {
+        log2_learning_rate: rate.log2(),
+        losses_nats: runs.iter().filter_map(|run| run.loss_nats).collect(),
+        diverged: runs.iter().filter(|run| run.loss_nats.is_none()).count(),
+    }
+}
+
+/// Loss against parameters outside the embeddings.
+pub fn loss_vs_non_embedding_parameters(study: &Study, command: &str) -> Result<Figure> {
+    let size = first(|run| run.parameters_non_embedding as f64);
+    Ok(figure::loss_vs_non_embedding_parameters(&against(study, command, &size))?)
+}
+
+/// Loss against training seconds, the median over seeds.
+pub fn loss_vs_wall_time(study: &Study, command: &str) -> Result<Figure> {
+    Ok(figure::loss_vs_wall_time(&against(study, command, &|cell| {
+        median(&cell.runs.iter().map(|run| run.seconds).collect::<Vec<_>>())
+    }))?)
+}
+
+/// Held-out loss over training tokens of labelled runs.
+pub fn curves_of(
+    labelled: &[(String, Vec<&RunRecord>)],
+    setting: String,
+    command: &str,
+    name: &str,
+) -> Result<Figure> {
+    let all = || labelled.iter().flat_map(|(_, runs)| runs.iter().copied());
+    let data = TrainingFigure {
+        curves: labelled.iter().map(|(label, runs)| training_curve(label, runs)).collect(),
+        unigram_loss_nats: all().next().map(|run| run.unigram_loss_nats),
+        setting,
+        provenance: provenance(command, all()),
+    };
+    Ok(figure::training_curves(&data, name)?)
+}
+
+fn training_curve(label: &str, runs: &[&RunRecord]) -> TrainingCurve {
+    let mut points: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    for run in runs {
+        let step_tokens = run.config.train.batch * run.config.data.length;
+        for &(step, loss) in &run.evaluations {
+            points.entry(step * step_tokens as u64).or_default().push(loss);
+        }
+    }
+    TrainingCurve {
+        label: label.to_owned(),
+        points: points.into_iter().map(|(tokens, losses)| (tokens as f64, losses)).collect(),
+    }
 }
 
 /// Held-out loss during training at the largest budget.
@@ -119,19 +179,7 @@ pub fn training_curves(study: &Study, command: &str) -> Result<Figure> {
     let cells: Vec<_> = study.cells.iter().filter(|cell| cell.budget == largest).collect();
     let curves = cells
         .iter()
-        .map(|cell| {
-            let mut points: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
-            for run in &cell.runs {
-                let step_tokens = run.config.train.batch * run.config.data.length;
-                for &(step, loss) in &run.evaluations {
-                    points.entry(step * step_tokens as u64).or_default().push(loss);
-                }
-            }
-            TrainingCurve {
-                label: title(&cell.family).to_owned(),
-                points: points.into_iter().map(|(tokens, l)| (tokens as f64, l)).collect(),
-            }
-        })
+        .map(|cell| training_curve(title(&cell.family), &cell.runs.iter().collect::<Vec<_>>()))
         .collect();
     let data = TrainingFigure {
         curves,

@@ -20,3 +20,6 @@ pub mod status;
 pub mod study;
 pub mod sweep;
 pub mod tables;
+
+#[cfg(test)]
+mod published_tests;

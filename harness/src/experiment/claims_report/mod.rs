@@ -188,3 +188,15 @@ fn registration(experiment: &Experiment) -> Vec<String> {
 fn own_name(chapter: &Chapter, name: &str) -> String {
     format!("{}_{name}", chapter.experiment.name.replace('-', "_"))
 }
+
+/// Text and length of training in a few words, for captions.
+fn setting(experiment: &Experiment) -> String {
+    let (data, train) = (&experiment.data, &experiment.train);
+    format!(
+        "{} steps of {} sequences of {} tokens, {} % masked",
+        train.steps,
+        train.batch,
+        data.length,
+        100.0 * data.masking.share
+    )
+}

@@ -43,8 +43,20 @@ pub struct Row {
     pub axis: Option<SizeAxis>,
     /// Size of the candidate on the axis (total parameters without one).
     pub size: f64,
+    /// Which end of the baseline's range stands in, if the candidate lies beyond it.
+    pub bound: Option<Bound>,
     /// `candidate − baseline` per common seed, nats.
     pub differences: Vec<f64>,
+}
+
+/// Where a candidate lies beyond the baseline's range, the nearest end of that range stands in:
+/// a bound, since losses fall with size. It decides in one direction only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// The candidate is larger than the largest baseline: it may be found worse, not better.
+    Larger,
+    /// The candidate is smaller than the smallest baseline: it may be found better, not worse.
+    Smaller,
 }
 
 /// Cell of `family` at `budget` if it has all seeds.
@@ -67,6 +79,7 @@ pub fn rows(study: &Study, candidate: &str, baselines: &[String]) -> Result<Vec<
                 baseline: baseline.clone(),
                 axis: None,
                 size: study.definition.budgets[budget],
+                bound: None,
                 differences: pairing.differences(),
             });
         }
@@ -86,7 +99,7 @@ pub fn size(cell: &Cell, axis: SizeAxis) -> Option<f64> {
 
 /// `candidate − baseline` at the candidate's own sizes on other axes: the baseline's loss of
 /// every seed is interpolated linearly in the logarithm of size between its two neighbouring
-/// budgets. Sizes that the baseline's range does not cover have no row: nothing is extrapolated.
+/// budgets. Nothing is extrapolated, see [`Bound`].
 pub fn axis_rows(
     study: &Study,
     candidate: &str,
@@ -103,16 +116,24 @@ pub fn axis_rows(
                 .filter_map(|cell| Some((size(cell, axis)?.ln(), cell)))
                 .collect();
             ladder.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let ends = ladder.first().zip(ladder.last()).map(|(low, high)| (low.0, high.0));
+            let Some((low, high)) = ends else { continue };
             for budget in budgets {
                 let Some(own) = whole_cell(study, candidate, budget) else { continue };
                 let Some(at) = size(own, axis) else { continue };
+                let bound = match at.ln() {
+                    place if place > high => Some(Bound::Larger),
+                    place if place < low => Some(Bound::Smaller),
+                    _ => None,
+                };
+                let place = at.ln().clamp(low, high);
                 let differences: Vec<f64> = tables::losses(own)
                     .into_iter()
-                    .filter_map(|(seed, loss)| Some(loss - interpolate(&ladder, at.ln(), seed)?))
+                    .filter_map(|(seed, loss)| Some(loss - interpolate(&ladder, place, seed)?))
                     .collect();
                 if !differences.is_empty() {
-                    let baseline = baseline.clone();
-                    rows.push(Row { budget, baseline, axis: Some(axis), size: at, differences });
+                    let (baseline, axis) = (baseline.clone(), Some(axis));
+                    rows.push(Row { budget, baseline, axis, size: at, bound, differences });
                 }
             }
         }
@@ -126,7 +147,8 @@ fn interpolate(ladder: &[(f64, &Cell)], at: f64, seed: u64) -> Option<f64> {
         cell.runs.iter().find(|run| run.config.seed == seed).and_then(|run| run.loss_nats)
     };
     let pair = ladder.windows(2).find(|pair| pair[0].0 <= at && at <= pair[1].0)?;
-    let share = (at - pair[0].0) / (pair[1].0 - pair[0].0);
+    let span = pair[1].0 - pair[0].0;
+    let share = if span > 0.0 { (at - pair[0].0) / span } else { 0.0 };
     Some((1.0 - share) * loss(pair[0].1)? + share * loss(pair[1].1)?)
 }
 

@@ -106,7 +106,7 @@ pub enum Outcome {
     /// Losses of every set at both widths.
     Perturb(perturb::PerturbOutcome),
     /// Losses of both arms.
-    Compare(paired::PairedOutcome),
+    Compare(Box<paired::PairedOutcome>),
     /// Ladder cells and searches.
     Ladder(Box<study::Study>),
 }
@@ -193,7 +193,9 @@ impl Experiment {
             (None, Some(plan)) => {
                 Ok(wrap(perturb::gather(self, plan, vocab, source)?, Outcome::Perturb))
             }
-            (None, None) => Ok(wrap(paired::gather(self, vocab, source)?, Outcome::Compare)),
+            (None, None) => Ok(wrap(paired::gather(self, vocab, source)?, |arms| {
+                Outcome::Compare(Box::new(arms))
+            })),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From outcomes to verdicts, by the rule of each claim.
 
 use super::claim::{Claim, ClaimVerdict, Finding, Test};
-use super::ladder::{self, Row};
+use super::ladder::{self, Bound, Row};
 use super::paired::PairedOutcome;
 use super::perturb::PerturbOutcome;
 use super::transfer::TransferOutcome;
@@ -16,6 +16,9 @@ use crate::statistics::{
 pub const REPLICATES: usize = 2000;
 /// Seed of every resampling.
 pub const BOOTSTRAP_SEED: u64 = 1;
+
+/// What undecided rows wait for that no seed can decide.
+const OPEN_RANGE: &str = "ladders whose ranges overlap";
 
 /// What a rule makes of the numbers.
 struct Judged {
@@ -257,7 +260,19 @@ fn perturbation(
 /// Comparisons of a family of rows by the rule of the statistics.
 pub fn comparisons(rows: &[Row]) -> Vec<Comparison> {
     let family: Vec<&[f64]> = rows.iter().map(|row| row.differences.as_slice()).collect();
-    statistics::compare_family(&family, EQUIVALENCE_MARGIN_NATS)
+    let mut found = statistics::compare_family(&family, EQUIVALENCE_MARGIN_NATS);
+    for (row, comparison) in rows.iter().zip(&mut found) {
+        let decides = match row.bound {
+            None => true,
+            Some(Bound::Larger) => comparison.verdict == Verdict::Worse,
+            Some(Bound::Smaller) => comparison.verdict == Verdict::Better,
+        };
+        if !decides {
+            comparison.verdict = Verdict::Inconclusive;
+            comparison.seeds_to_resolve = None;
+        }
+    }
+    found
 }
 
 fn every_row(study: &Study, rows: &[Row], complete: bool) -> Judged {
@@ -290,7 +305,8 @@ fn every_row(study: &Study, rows: &[Row], complete: bool) -> Judged {
     let would_take = (verdict == ClaimVerdict::Inconclusive)
         .then(|| found.iter().filter_map(|row| row.seeds_to_resolve).max())
         .flatten()
-        .map(|seeds| format!("{seeds} seeds for the hardest undecided row if its noise stays"));
+        .map(|seeds| format!("{seeds} seeds for the hardest undecided row if its noise stays"))
+        .or_else(|| (verdict == ClaimVerdict::Inconclusive).then(|| OPEN_RANGE.to_owned()));
     Judged { verdict, number, would_take }
 }
 

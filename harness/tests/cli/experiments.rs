@@ -1,0 +1,89 @@
+//! Verbs of registered experiments.
+
+use super::*;
+
+/// An experiment small enough for a test: two widths, four steps.
+fn tiny_transfer(folder: &Path) {
+    let text = r#"
+name = "tiny"
+question = "Does anything move?"
+scientific = ["width"]
+nuisance = ["learning rate"]
+fixed = ["the rest"]
+stopping = "one rate on each side, two seeds"
+analysis = "shift slope"
+seeds = 2
+search_rule = { factor = 2.0, points_each_side = 1, points_max = 3, seed = 1 }
+
+[data]
+source = "paths"
+length = 16
+paths = { train = ["text.txt"], text_document = "paragraph", validation_share = 0.2 }
+tokenizer = { kind = "bpe", vocab = 280 }
+evaluation = { sequences = 16 }
+
+[train]
+steps = 4
+batch = 4
+evaluate_every = 2
+
+[transfer]
+family = "pt"
+model = { channels = 2, iterations = 2 }
+parametrizations = ["pt-2026", "standard"]
+widths = [8, 16]
+center = 0.1
+refine_each_side = 1
+"#;
+    std::fs::write(folder.join("tiny.toml"), text).expect("the folder can be written");
+}
+
+#[test]
+fn cli_transfer_finishes_and_its_report_repeats_byte_for_byte() {
+    let folder = TempDir::new().unwrap();
+    text(folder.path());
+    tiny_transfer(folder.path());
+    let run = |arguments: &[&str]| {
+        let output = crossscale(folder.path(), arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let report = |into: &str| {
+        run(&["report", "tiny.toml", "--out", "runs", "--into", into]);
+        std::fs::read_to_string(folder.path().join(into).join("report.html")).unwrap()
+    };
+    let dry = run(&["transfer", "tiny.toml", "--out", "runs", "--dry-run"]);
+    assert!(dry.contains("no run done, 9 wanted first"), "{dry}");
+    assert!(!folder.path().join("runs").exists(), "a dry run writes nothing");
+    assert!(report("before").contains("Unfinished: 0 runs are there, 9 are wanted next"));
+    let done = run(&["transfer", "tiny.toml", "--out", "runs", "--jobs", "2", "--quiet"]);
+    assert!(done.contains("complete"), "{done}");
+    let (first, second) = (report("a"), report("b"));
+    assert_eq!(first, second);
+    assert!(!first.contains("Unfinished"));
+    for name in ["claims.csv", "tiny_slopes.csv", "tiny_optima.csv", "learning_rate_transfer.svg"] {
+        assert!(folder.path().join("a").join(name).exists(), "{name}");
+    }
+    let wrong = crossscale(folder.path(), &["perturb", "tiny.toml"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("crossscale transfer tiny.toml"), "{}", stderr(&wrong));
+}
+
+#[test]
+fn cli_ls_lists_every_claim_with_what_it_waits_for() {
+    let folder = TempDir::new().unwrap();
+    let listed = json(&crossscale(folder.path(), &["ls", "--json"]));
+    let experiments = listed["experiments"].as_array().unwrap();
+    let claims: std::collections::BTreeSet<&str> = experiments
+        .iter()
+        .flat_map(|experiment| experiment["findings"].as_array().unwrap())
+        .chain(listed["claims_without_experiment"].as_array().unwrap())
+        .map(|finding| finding["claim"].as_str().unwrap())
+        .collect();
+    assert_eq!(claims.len(), 8, "{claims:?}");
+    for experiment in experiments {
+        assert_eq!(experiment["runs_done"], 0);
+        assert!(experiment["runs_wanted"].as_u64().unwrap() > 0);
+        assert!(!experiment["stopping"].as_str().unwrap().is_empty());
+    }
+    assert!(!folder.path().join("runs").exists(), "listing writes nothing");
