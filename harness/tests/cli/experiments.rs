@@ -87,3 +87,4 @@ fn cli_ls_lists_every_claim_with_what_it_waits_for() {
         assert!(!experiment["stopping"].as_str().unwrap().is_empty());
     }
     assert!(!folder.path().join("runs").exists(), "listing writes nothing");
+}
