@@ -7,6 +7,7 @@ pub mod bert;
 pub mod blocks;
 pub mod fused;
 pub mod preln;
+mod standard_form;
 pub mod ut;
 
 pub use bert::{Bert, BertConfig};

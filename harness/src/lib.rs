@@ -13,5 +13,6 @@ pub mod parity;
 pub mod process;
 pub mod statistics;
 pub mod train;
+pub mod weights;
 
 pub use error::{HarnessError, Result};

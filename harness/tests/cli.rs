@@ -8,6 +8,8 @@ use tempfile::TempDir;
 
 #[path = "cli/experiments.rs"]
 mod experiments;
+#[path = "cli/weights.rs"]
+mod weights;
 
 fn crossscale(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_crossscale"))

@@ -18,5 +18,6 @@ pub mod pt2026;
 pub mod random;
 pub mod reference;
 pub mod sizes;
+pub mod standard_form;
 
 pub use error::{ModelError, Result};

@@ -10,10 +10,13 @@ pub mod bless;
 pub mod compare;
 pub mod coordcheck;
 pub mod experiments;
+pub mod evaluate;
 pub mod explain;
 pub mod ladder;
 pub mod ls;
 pub mod mutate;
+pub mod export;
+pub mod import;
 pub mod parity;
 pub mod perturb;
 pub mod plan;
@@ -62,6 +65,12 @@ enum Verb {
     Mutate(mutate::Args),
     /// Compare our models with known-answer files.
     Parity(parity::Args),
+    /// Write a run's weights for other programs.
+    Export(export::Args),
+    /// Take weights of another program in.
+    Import(import::Args),
+    /// Held-out loss of a run's or a file's weights.
+    Evaluate(evaluate::Args),
     /// Judge short trainings by bands measured from seeds.
     Regress(regress::Args),
 }
@@ -92,6 +101,9 @@ pub fn main() -> ExitCode {
         Verb::Bless(args) => bless::run(&args),
         Verb::Mutate(args) => mutate::run(&args),
         Verb::Parity(args) => parity::run(&args),
+        Verb::Export(args) => export::run(&args),
+        Verb::Import(args) => import::run(&args),
+        Verb::Evaluate(args) => evaluate::run(&args),
         Verb::Regress(args) => regress::run(&args),
     };
     match outcome {

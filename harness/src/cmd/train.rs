@@ -1,6 +1,6 @@
 //! `crossscale train`: one run with every hyper-parameter reachable.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
@@ -8,6 +8,7 @@ use super::print;
 use crate::config::run::{RunConfig, read_layer};
 use crate::error::{HarnessError, Result};
 use crate::experiment::runner::{Runner, RunnerOptions};
+use crate::weights;
 
 /// Arguments of `train`.
 #[derive(Debug, clap::Args)]
@@ -32,6 +33,10 @@ pub struct Args {
     /// TOML file with [model.…], [data], [train], [parametrization] tables
     #[arg(long)]
     config: Option<PathBuf>,
+    /// Start from these weights: a run folder, or a file of crossscale export or import, whose
+    /// model is then the default
+    #[arg(long, value_name = "WEIGHTS")]
+    init: Option<PathBuf>,
     /// Folder of the run
     #[arg(long)]
     out: PathBuf,
@@ -51,7 +56,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut run = resolve(args)?;
     let options =
         RunnerOptions { folder: args.out.clone(), jobs: 1, threads: args.threads, quiet: false };
-    let runner = Runner::new(options, crate::train::stop::on_signal()?);
+    let runner = Runner::new(options, crate::train::stop::on_signal()?).keep_weights(true);
     if !names_vocabulary(args)? {
         let corpus = runner.corpus(&run.data)?;
         run.model = run.model.with_vocab(corpus.vocabulary().size);
@@ -69,11 +74,34 @@ pub fn run(args: &Args) -> Result<()> {
 fn resolve(args: &Args) -> Result<RunConfig> {
     crate::config::model::ModelConfig::of_family(&args.model)?;
     let mut layers = Vec::new();
+    if let Some(path) = &args.init {
+        layers.push(initial_layer(args, path)?);
+    }
     if let Some(path) = &args.config {
         layers.push(read_layer(path)?);
     }
     layers.push(flags(args));
     RunConfig::resolve(&args.model, layers, &args.sets)
+}
+
+/// The model and the path of initial weights.
+fn initial_layer(args: &Args, path: &Path) -> Result<Table> {
+    let weights = weights::load(path)?;
+    if weights.model.family() != args.model {
+        return Err(HarnessError::input(
+            path,
+            format!("holds a {} model, not {}", weights.model.family(), args.model),
+            format!("use --model {}", weights.model.family()),
+        ));
+    }
+    let run = weights.plain_run()?;
+    let mut layer =
+        Table::try_from(&run).map_err(|error| HarnessError::Invariant(error.to_string()))?;
+    layer.retain(|key, _| ["model", "base", "parametrization"].contains(&key));
+    let path = Value::String(path.display().to_string());
+    let init = Table::from_iter([("path".to_owned(), path)]);
+    layer.insert("init".to_owned(), Value::Table(init));
+    Ok(layer)
 }
 
 /// The dedicated flags as a table layer.
@@ -121,5 +149,5 @@ fn names_vocabulary(args: &Args) -> Result<bool> {
             .and_then(|model| model.get(&args.model))
             .is_some_and(|family| family.get("vocab").is_some()),
     };
-    Ok(set || in_file)
+    Ok(set || in_file || args.init.is_some())
 }

@@ -7,6 +7,7 @@ use models::family::{FamilyConfig, parametrise};
 use models::parameters::Layout;
 use models::parametrization::{Dimensions, Parametrization, Resolved};
 use models::reference::ReferenceEngine;
+use models::standard_form::{StandardForm, Standardise};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -88,6 +89,48 @@ impl ModelConfig {
                 format!("[model]: {}", error.to_string().trim_end()),
                 "crossscale plan --help lists the families",
             )
+        })
+    }
+
+    /// Reads the table of `family` from its JSON text.
+    pub fn from_json(family: &str, text: &str) -> Result<Self> {
+        let invalid = |error: serde_json::Error| {
+            HarnessError::config(format!("[model.{family}]: {error}"), "check keys and values")
+        };
+        let table: serde_json::Value = serde_json::from_str(text).map_err(invalid)?;
+        serde_json::from_value(serde_json::json!({ family: table })).map_err(invalid)
+    }
+
+    /// The family's own table as JSON.
+    pub fn table_json(&self) -> Result<serde_json::Value> {
+        let table = each_family!(self, config => serde_json::to_value(config));
+        table.map_err(|error| HarnessError::Invariant(error.to_string()))
+    }
+
+    /// The table `model.<family>` as a configuration layer.
+    pub fn table_toml(&self) -> Result<Table> {
+        let model = toml::Value::try_from(self)
+            .map_err(|error| HarnessError::Invariant(error.to_string()))?;
+        Ok(Table::from_iter([("model".to_owned(), model)]))
+    }
+
+    /// This model under `table` relative to `base`, written without parametrization.
+    pub fn standard_form(
+        &self,
+        base: &Self,
+        table: &Parametrization,
+    ) -> Result<StandardForm<Self>> {
+        Ok(match (self, base) {
+            (Self::Pt(config), Self::Pt(base)) => standardise(config, base, table, Self::Pt)?,
+            (Self::Pt2023(config), Self::Pt2023(base)) => {
+                standardise(config, base, table, Self::Pt2023)?
+            }
+            (Self::Bert(config), Self::Bert(base)) => standardise(config, base, table, Self::Bert)?,
+            (Self::Preln(config), Self::Preln(base)) => {
+                standardise(config, base, table, Self::Preln)?
+            }
+            (Self::Ut(config), Self::Ut(base)) => standardise(config, base, table, Self::Ut)?,
+            _ => return Err(self.other_family(base)),
         })
     }
 
@@ -282,6 +325,17 @@ where
 {
     let built = parametrise(config, base, table)?;
     Ok((Box::new(built.model), built.resolved))
+}
+
+fn standardise<F: Standardise>(
+    config: &F,
+    base: &F,
+    table: &Parametrization,
+    wrap: fn(F) -> ModelConfig,
+) -> Result<StandardForm<ModelConfig>> {
+    let built = parametrise(config, base, table)?;
+    let StandardForm { config, factors } = config.standard_form(base, &built.resolved)?;
+    Ok(StandardForm { config: wrap(config), factors })
 }
 
 /// Head width for `width`, a multiple of `step` (2 where rotary positions turn pairs):

@@ -1,8 +1,9 @@
 //! One run: everything that decides its numbers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use models::parametrization::Parametrization;
+use models::standard_form::StandardForm;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -45,6 +46,17 @@ impl ParametrizationConfig {
     }
 }
 
+/// The `[init]` table: weights that a run starts from instead of random ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitConfig {
+    /// An exported file or a run folder.
+    pub path: PathBuf,
+    /// blake3 of the weights in standard form; filled in when the run begins, checked if given.
+    #[serde(default)]
+    pub blake3: String,
+}
+
 /// A fully resolved run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,6 +84,9 @@ pub struct RunConfig {
     /// Which implementation computes the gradients.
     #[serde(default)]
     pub path: ComputePath,
+    /// Weights to start from; `None` = random ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<InitConfig>,
 }
 
 /// A configuration file before it is laid on the defaults: every table may be absent. Only read
@@ -88,6 +103,7 @@ struct RunFile {
     seed: Option<u64>,
     data_seed: Option<u64>,
     path: Option<ComputePath>,
+    init: Option<InitConfig>,
 }
 
 /// Reads the configuration file `path` as a layer.
@@ -155,6 +171,11 @@ impl RunConfig {
             Some(base) => base.clone().with_vocab(self.model.vocab()),
             None => self.model.at_width(self.parametrization.base_width),
         }
+    }
+
+    /// The model without its parametrization.
+    pub fn standard_form(&self) -> Result<StandardForm<ModelConfig>> {
+        self.model.standard_form(&self.base_model(), &self.parametrization.table()?)
     }
 
     /// Builds the model and its engine.

@@ -1,6 +1,6 @@
 //! One run in the ledger: claimed, trained and recorded, or read if it is already there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::corpus::{Corpus, CorpusSource, Split};
 use crate::error::{HarnessError, Result};
 use crate::ledger::{Begin, Ledger, Manifest, RunDescription, RunKey, RunState, provenance};
 use crate::train::{self, Observer, TrainJob, TrainOutcome};
+use crate::weights::{self, run_folder};
 
 /// Pause between looks at a run that another process is doing.
 const POLL: Duration = Duration::from_secs(2);
@@ -24,12 +25,19 @@ pub struct Context<'a> {
     pub threads: usize,
     /// Set by a signal: stop after the current step with the state saved.
     pub stop: &'a AtomicBool,
+    /// Whether the run folder keeps the final weights; decides nothing else.
+    pub keep_weights: bool,
 }
 
 /// The content address of `run` on `corpus`.
 pub fn key(run: &RunConfig, corpus: &Corpus) -> Result<RunKey> {
     let width = run.model.dimensions().width;
-    RunKey::new(run.model.family(), width, run, &corpus.fingerprint.to_hex())
+    let mut run = run.clone();
+    // The same weights in another place are the same weights: their hash stays.
+    if let Some(init) = &mut run.init {
+        init.path = PathBuf::new();
+    }
+    RunKey::new(run.model.family(), width, &run, &corpus.fingerprint.to_hex())
 }
 
 /// Does `run`, or reads its record if it is done; waits if another process is doing it.
@@ -39,6 +47,8 @@ pub fn execute(
     context: &Context,
     observer: &mut dyn Observer,
 ) -> Result<RunRecord> {
+    let (pinned, initial) = weights::pin(run)?;
+    let run = &pinned;
     let key = key(run, corpus)?;
     let source =
         CorpusSource::new(corpus.clone(), &run.data, &run.train, run.data_seed, Split::Validation)?;
@@ -66,7 +76,19 @@ pub fn execute(
             }
             Begin::Ours(claim) => {
                 let folder = claim.run_folder();
-                let outcome = train_built(run, built, &source, (context, Some(folder)), observer)?;
+                let layout = built.layout.clone();
+                let parameters = match &initial {
+                    None => {
+                        built.resolved.initialise(&built.layout, &built.base_layout, run.seed)?
+                    }
+                    Some(weights) => weights::unfold(run, weights, &run_init_path(run))?,
+                };
+                let outcome =
+                    train_built(run, (built, parameters), &source, (context, folder), observer)?;
+                if context.keep_weights {
+                    let of_run = (folder.config_hash, outcome.steps);
+                    run_folder::save(folder.path, &layout, &outcome.parameters, of_run)?;
+                }
                 claim.finish(&outcome)?
             }
         };
@@ -99,13 +121,11 @@ pub fn unigram_loss_nats(run: &RunConfig, corpus: &Arc<Corpus>) -> Result<f64> {
 
 fn train_built(
     run: &RunConfig,
-    built: BuiltModel,
+    (built, initial_parameters): (BuiltModel, Vec<f32>),
     source: &CorpusSource,
-    (context, folder): (&Context, Option<train::RunFolder>),
+    (context, folder): (&Context, train::RunFolder),
     observer: &mut dyn Observer,
 ) -> Result<TrainOutcome> {
-    let initial_parameters =
-        built.resolved.initialise(&built.layout, &built.base_layout, run.seed)?;
     train::run(
         TrainJob {
             engine: built.engine,
@@ -117,11 +137,15 @@ fn train_built(
             vocab: run.model.vocab(),
             dropout_seed: None,
             threads: context.threads,
-            folder,
+            folder: Some(folder),
             stop: Some(context.stop),
         },
         observer,
     )
+}
+
+fn run_init_path(run: &RunConfig) -> PathBuf {
+    run.init.as_ref().map(|init| init.path.clone()).unwrap_or_default()
 }
 
 /// Every token of the text must have a row in the model's table.

@@ -34,6 +34,7 @@ pub struct Runner {
     progress: Progress,
     stop: &'static AtomicBool,
     cheapest_first: bool,
+    keep_weights: bool,
 }
 
 impl Runner {
@@ -42,7 +43,7 @@ impl Runner {
     pub fn new(options: RunnerOptions, stop: &'static AtomicBool) -> Self {
         let corpora = Corpora::new(Some(&options.folder.join("cache")));
         let progress = if options.quiet { Progress::hidden() } else { Progress::stderr() };
-        Self { corpora, options, progress, stop, cheapest_first: false }
+        Self { corpora, options, progress, stop, cheapest_first: false, keep_weights: false }
     }
 
     /// Starts with the cheapest runs if `yes`, for a runner that may be stopped before its end,
@@ -50,6 +51,13 @@ impl Runner {
     #[must_use]
     pub fn cheapest_first(mut self, yes: bool) -> Self {
         self.cheapest_first = yes;
+        self
+    }
+
+    /// Whether run folders keep the final weights; changes neither names nor results of runs.
+    #[must_use]
+    pub fn keep_weights(mut self, keep: bool) -> Self {
+        self.keep_weights = keep;
         self
     }
 
@@ -103,7 +111,8 @@ impl Runner {
     pub fn run_one(&self, run: &RunConfig) -> Result<RunRecord> {
         let corpus = self.corpora.load(&run.data)?;
         let ledger = Ledger::open(&self.options.folder)?;
-        let context = Context { ledger: &ledger, threads: self.threads(), stop: self.stop };
+        let (threads, stop, keep_weights) = (self.threads(), self.stop, self.keep_weights);
+        let context = Context { ledger: &ledger, threads, stop, keep_weights };
         let label = format!(
             "{} {} lr {:.2e} seed {}",
             run.model.family(),

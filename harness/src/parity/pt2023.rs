@@ -6,7 +6,7 @@ use models::architecture::{NoProbe, Weights};
 use models::parametrization::SiteScales;
 use models::pt2023::{
     Encoder, GlobalConfig, GlobalDesign, GlobalForm, MeanField, MeanFieldInput, Normaliser,
-    Pt2023Config, TernaryForm, UpdateOrder,
+    Pt2023Config, TernaryForm, UpdateOrder, published_name,
 };
 
 use super::{Computed, KnownAnswer, KnownFamily};
@@ -15,25 +15,8 @@ use crate::error::Result;
 /// The family `pt2023`.
 pub struct Pt2023;
 
-/// Names of the parameters in the model and in the files.
-const NAMES: [(&str, &str); 12] = [
-    ("ternary_u", "U"),
-    ("ternary_v", "V"),
-    ("ternary_w", "W"),
-    ("ternary", "ternary"),
-    ("ternary_u_shared", "U1"),
-    ("ternary_v_shared", "V1"),
-    ("ternary_u_last", "U2"),
-    ("ternary_v_last", "V2"),
-    ("global", "global_"),
-    ("global_u", "U_global"),
-    ("global_v", "V_global"),
-    ("root_ternary", "root_ternary"),
-];
-
 fn file_name(name: &str) -> &'static str {
-    let found = NAMES.iter().find(|(ours, _)| *ours == name);
-    found.map(|(_, theirs)| *theirs).expect("every encoder parameter has a name in the files")
+    published_name(name).expect("every encoder parameter has a published name")
 }
 
 impl KnownFamily for Pt2023 {

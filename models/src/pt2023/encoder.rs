@@ -86,7 +86,6 @@ impl Encoder {
         &self.config
     }
 
-    #[cfg(test)]
     pub(super) fn constants(&self) -> Constants {
         self.constants
     }

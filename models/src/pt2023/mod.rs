@@ -45,6 +45,7 @@ mod layout;
 mod model;
 mod normaliser;
 mod schedule;
+mod standard_form;
 mod ternary;
 #[cfg(test)]
 mod tests;
@@ -55,3 +56,4 @@ pub use config::{
 pub use encoder::{Encoder, MeanField, MeanFieldInput};
 pub use model::Pt2023;
 pub use normaliser::Normaliser;
+pub use standard_form::published_name;

@@ -6,6 +6,7 @@ mod config;
 mod fused;
 mod normalise;
 mod reference;
+mod standard_form;
 mod ternary;
 
 pub use config::{InitialScales, Potential, Pt2026Config, Rope};

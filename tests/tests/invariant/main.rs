@@ -8,3 +8,4 @@ mod pt2026;
 mod symmetries;
 mod tidy;
 mod training;
+mod weights;

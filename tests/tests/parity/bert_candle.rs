@@ -7,9 +7,12 @@ use baselines::bert::hugging_face_name;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertForMaskedLM, Config, HiddenAct};
+use harness::config::model::ModelConfig;
+use harness::config::run::RunConfig;
+use harness::weights::{self, Origin};
 use models::architecture::{Architecture, NoProbe, TensorBatch, Weights};
 use models::batch::Batch;
-use models::family::FamilyConfig;
+use models::family::{FamilyConfig, parametrise};
 use models::parametrization::SiteScales;
 use models::random::{Purpose, Stream};
 
@@ -41,8 +44,13 @@ fn theirs(
         }
         tensors.insert(name, tensor.clone());
     }
+    let variables = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+    BertForMaskedLM::load(variables, &settings(config)).unwrap()
+}
+
+fn settings(config: &BertConfig) -> Config {
     let block = config.block().unwrap();
-    let settings = Config {
+    Config {
         vocab_size: config.vocab,
         hidden_size: config.width,
         num_hidden_layers: config.layers,
@@ -53,29 +61,39 @@ fn theirs(
         type_vocab_size: config.types,
         layer_norm_eps: config.norm_eps,
         ..Config::default()
-    };
-    let variables = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
-    BertForMaskedLM::load(variables, &settings).unwrap()
+    }
 }
 
-/// Largest difference of a logit, at words.
-fn largest_gap(config: &BertConfig, seed: u64) -> f64 {
+fn batch(config: &BertConfig, seed: u64) -> Batch {
     let (sequences, length, words) = (3, 10, [10, 7, 4]);
     let mut stream = Stream::new(seed, Purpose::Test, 1);
-    let batch = Batch {
+    Batch {
         ids: (0..sequences * length).map(|_| stream.below(config.vocab as u64) as u32).collect(),
         attention: Some(words.iter().flat_map(|&w| (0..length).map(move |at| at < w)).collect()),
         targets: Vec::new(),
         sequences,
         length,
         dropout: None,
-    };
+    }
+}
+
+/// Largest difference of a logit `(tokens, V)`, at words.
+fn gap_at_words(ours: &Tensor, theirs: &Tensor, batch: &Batch) -> f64 {
+    let gaps = (ours - theirs).unwrap().abs().unwrap().to_vec2::<f32>().unwrap();
+    let flags = batch.attention.as_ref().unwrap();
+    let words = gaps.into_iter().zip(flags).filter(|(_, word)| **word);
+    words.flat_map(|(row, _)| row).fold(0.0, |largest, gap| largest.max(f64::from(gap)))
+}
+
+/// Largest difference of a logit, at words.
+fn largest_gap(config: &BertConfig, seed: u64) -> f64 {
+    let batch = batch(config, seed);
     let model = config.model(config, &SiteScales::BASE).unwrap();
     let parameters = random_parameters(&model, seed);
     let tensors = TensorBatch::new(&batch, DType::F32, &Device::Cpu).unwrap();
     let weights = Weights::new(model.layout(), &parameters, None);
     let hidden = model.encode(&weights, &tensors, &mut NoProbe).unwrap().hidden;
-    let rows = hidden.reshape((sequences * length, config.width)).unwrap();
+    let rows = hidden.reshape(((), config.width)).unwrap();
     let ours = model.head(&weights, &rows, &mut NoProbe).unwrap();
     let types = tensors.ids.zeros_like().unwrap();
     let theirs = theirs(config, &model, &parameters)
@@ -83,9 +101,7 @@ fn largest_gap(config: &BertConfig, seed: u64) -> f64 {
         .unwrap()
         .reshape(ours.shape())
         .unwrap();
-    let gaps = (ours - theirs).unwrap().abs().unwrap().to_vec2::<f32>().unwrap();
-    let words = gaps.into_iter().zip(batch.attention.unwrap()).filter(|(_, word)| *word);
-    words.flat_map(|(row, _)| row).fold(0.0, |largest, gap| largest.max(f64::from(gap)))
+    gap_at_words(&ours, &theirs, &batch)
 }
 
 #[test]
@@ -104,5 +120,51 @@ fn parity_bert_candle_transformers() {
         };
         let gap = largest_gap(&config, seed);
         assert!(gap < 1e-5, "width {width}: logits differ by {gap:e}");
+    }
+}
+
+/// An exported file, loaded by the other program, gives the logits of the run it came from
+/// although that run trains under a parametrization.
+#[test]
+fn parity_exported_bert_runs_in_candle_transformers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bert.safetensors");
+    for (seed, tied) in [(0, false), (1, true)] {
+        let text = format!(
+            "[model.bert]\nvocab = 53\nwidth = 24\nheads = 3\nlayers = 2\nmax_length = 12\n\
+             tied = {tied}\n[parametrization]\nname = \"completep\"\n\
+             [base.bert]\nwidth = 12\nheads = 3\nlayers = 1\nmax_length = 12\ntied = {tied}"
+        );
+        let run = RunConfig::resolve("bert", vec![toml::from_str(&text).unwrap()], &[]).unwrap();
+        let ModelConfig::Bert(config) = &run.model else { panic!("a bert was asked for") };
+        let layout = config.layout().unwrap();
+        let model = config.model(config, &SiteScales::BASE).unwrap();
+        let trained = random_parameters(&model, seed);
+        let flat: Vec<f32> = trained
+            .iter()
+            .flat_map(|tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+            .collect();
+        assert_eq!(flat.len(), layout.total());
+        let (standard, changes) = weights::fold(&run, &flat, Origin::default()).unwrap();
+        assert!(changes.iter().any(|change| change.name.contains("attention.output")));
+        weights::export(&path, &standard).unwrap();
+
+        let tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+        let variables = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+        let theirs = BertForMaskedLM::load(variables, &settings(config)).unwrap();
+        let batch = batch(config, seed);
+        let tensors = TensorBatch::new(&batch, DType::F32, &Device::Cpu).unwrap();
+        let types = tensors.ids.zeros_like().unwrap();
+        let logits = theirs.forward(&tensors.ids, &types, tensors.attention.as_ref()).unwrap();
+
+        let ModelConfig::Bert(base) = run.base_model() else { panic!("a bert was asked for") };
+        let table = run.parametrization.table().unwrap();
+        let built = parametrise(config, &base, &table).unwrap();
+        let weights = Weights::new(&layout, &trained, Some(&built.resolved));
+        let hidden = built.model.encode(&weights, &tensors, &mut NoProbe).unwrap().hidden;
+        let rows = hidden.reshape(((), config.width)).unwrap();
+        let ours = built.model.head(&weights, &rows, &mut NoProbe).unwrap();
+        let gap = gap_at_words(&ours, &logits.reshape(ours.shape()).unwrap(), &batch);
+        assert!(gap < 1e-5, "tied {tied}: logits differ by {gap:e}");
     }
 }

@@ -1,0 +1,130 @@
+//! `crossscale evaluate`: held-out loss of weights on a text.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+use toml::{Table, Value};
+
+use super::print;
+use crate::config::model::ComputePath;
+use crate::config::overrides;
+use crate::config::run::{RunConfig, read_layer};
+use crate::corpus::{Corpus, EvaluationSet, Split};
+use crate::error::{HarnessError, Result};
+use crate::train::evaluate;
+use crate::weights::{self, StandardWeights, run_folder};
+
+/// Arguments of `evaluate`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Text, tokenizer and masks are those of the run (run folders), else of --config, --text and --set;
+evaluation masks depend on the data table only, so two models see the same targets.
+
+Examples:
+  crossscale evaluate runs/notes --split test
+  crossscale evaluate notes.safetensors --text notes.txt --set data.length=64 --json")]
+pub struct Args {
+    /// Run folder, or a file of crossscale export or import
+    weights: PathBuf,
+    /// Held-out part of the text
+    #[arg(long, value_enum, default_value_t = Part::Validation)]
+    split: Part,
+    /// Text file or folder
+    #[arg(long)]
+    text: Vec<PathBuf>,
+    /// TOML file with a [data] table
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Any key of the data table: data.key=value
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Parts that nothing was fitted to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Choices were made on it
+    Validation,
+    /// Looked at last
+    Test,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<()> {
+    let (mut run, parameters) = subject(args)?;
+    run.data.validate()?;
+    let corpus = Arc::new(Corpus::load(&run.data, None)?);
+    let (known, vocab) = (run.model.vocab(), corpus.vocabulary().size);
+    if known < vocab {
+        return Err(HarnessError::config(
+            format!("the model has {known} vocabulary entries, the text's tokenizer {vocab}"),
+            "use the tokenizer that the model was trained with: --config or --set data.tokenizer…",
+        ));
+    }
+    if matches!(run.model, crate::config::model::ModelConfig::Pt2023(_)) {
+        run.path = ComputePath::Reference;
+    }
+    let split = match args.split {
+        Part::Validation => Split::Validation,
+        Part::Test => Split::Test,
+    };
+    let set = EvaluationSet::new(corpus, &run.data, split)?;
+    let batches: Vec<_> = set.batches(run.train.evaluation_batch).collect();
+    let mut built = run.build()?;
+    let result = evaluate(built.engine.as_mut(), &parameters, &batches)?;
+    let (loss, unigram) = (result.loss_nats, set.unigram_loss_nats());
+    let (targets, sequences) = (result.targets, set.sequences());
+    if args.json {
+        let result = json!({
+            "loss_nats": loss, "perplexity": loss.exp(), "unigram_loss_nats": unigram,
+            "targets": targets, "sequences": sequences, "family": run.model.family(),
+            "parameters": parameters.len(),
+        });
+        return print(&result.to_string());
+    }
+    print(&format!(
+        "held-out loss {loss:.4} nats (perplexity {:.2}; unigram {unigram:.4}), {targets} targets \
+         in {sequences} sequences",
+        loss.exp()
+    ))
+}
+
+/// What is evaluated, with its data table, and its parameters.
+fn subject(args: &Args) -> Result<(RunConfig, Vec<f32>)> {
+    let (run, parameters) = if args.weights.is_dir() {
+        let folder = run_folder::find(&args.weights.to_string_lossy(), &PathBuf::from("runs"))?;
+        let trained = run_folder::trained(&folder)?;
+        (trained.run, trained.parameters)
+    } else {
+        let StandardWeights { model, parameters, origin } = weights::load(&args.weights)?;
+        let weights = StandardWeights { model, parameters: Vec::new(), origin };
+        (weights.plain_run()?, parameters)
+    };
+    let invalid = |error: toml::ser::Error| HarnessError::Invariant(error.to_string());
+    let mut table = Table::try_from(&run).map_err(invalid)?;
+    if let Some(path) = &args.config {
+        let mut layer = read_layer(path)?;
+        layer.retain(|key, _| key == "data");
+        overrides::merge(&mut table, layer);
+    }
+    if !args.text.is_empty() {
+        let paths = args.text.iter().map(|path| Value::String(path.display().to_string()));
+        let paths = Value::Array(paths.collect());
+        overrides::set(&mut table, "data.source=paths")?;
+        overrides::set(&mut table, &format!("data.paths.train={paths}"))?;
+    }
+    for assignment in &args.sets {
+        if !assignment.starts_with("data.") && !assignment.starts_with("path=") {
+            return Err(HarnessError::config(
+                format!("--set {assignment}: only the data table is free here"),
+                "weights fix everything else",
+            ));
+        }
+        overrides::set(&mut table, assignment)?;
+    }
+    Ok((RunConfig::from_table(&table)?, parameters))
+}

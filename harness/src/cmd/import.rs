@@ -1,0 +1,99 @@
+//! `crossscale import`: weights of another program as something to train or evaluate here.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::print;
+use crate::config::model::ModelConfig;
+use crate::config::run::{RunConfig, read_layer};
+use crate::error::{HarnessError, Result};
+use crate::weights::run_folder::WEIGHTS_FILE;
+use crate::weights::{self, StandardWeights, TensorFile, hugging_face};
+
+const HUGGING_FACE_CONFIG: &str = "config.json";
+
+/// Arguments of `import`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Sizes come from the file's own metadata (files of crossscale export), from a config.json beside it
+(Hugging Face's BERT), from --config and from --set, later ones winning. The folder gets
+weights.safetensors and config.toml.
+
+Examples:
+  crossscale import bert/model.safetensors --model bert --out weights/bert
+  crossscale train --model bert --init weights/bert/weights.safetensors --text notes.txt --out runs/fine
+  crossscale evaluate weights/bert/weights.safetensors --text notes.txt")]
+pub struct Args {
+    /// The safetensors file
+    file: PathBuf,
+    /// Model family: pt, pt2023, bert, preln, ut
+    #[arg(long)]
+    model: String,
+    /// The folder to write
+    #[arg(long)]
+    out: PathBuf,
+    /// TOML file with a [model.…] table
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Any key of the model: model.key=value
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<()> {
+    let mut file = TensorFile::open(&args.file)?;
+    let model = model(args, &file)?;
+    let weights = weights::read(&mut file, &model)?;
+    std::fs::create_dir_all(&args.out).map_err(HarnessError::io(&args.out))?;
+    let path = args.out.join(WEIGHTS_FILE);
+    weights::export(&path, &weights)?;
+    let config = args.out.join("config.toml");
+    std::fs::write(&config, config_text(&weights)?).map_err(HarnessError::io(&config))?;
+    let (family, parameters) = (model.family(), weights.parameters.len());
+    if args.json {
+        let result = json!({
+            "file": path, "config": config, "family": family, "parameters": parameters,
+            "blake3": weights.hash()?,
+        });
+        return print(&result.to_string());
+    }
+    let path = path.display();
+    print(&format!("{path}: {family}, {parameters} parameters\nnext: crossscale evaluate {path}"))
+}
+
+fn model(args: &Args, file: &TensorFile) -> Result<ModelConfig> {
+    ModelConfig::of_family(&args.model)?;
+    let mut layers = Vec::new();
+    let beside = args.file.with_file_name(HUGGING_FACE_CONFIG);
+    if let Some(described) = weights::described_model(file)? {
+        if described.family() != args.model {
+            return Err(HarnessError::input(
+                &args.file,
+                format!("holds a {} model, not {}", described.family(), args.model),
+                format!("use --model {}", described.family()),
+            ));
+        }
+        layers.push(described.table_toml()?);
+    } else if args.model == "bert" && beside.is_file() {
+        layers.push(hugging_face::config_layer(&beside)?);
+    }
+    if let Some(path) = &args.config {
+        layers.push(read_layer(path)?);
+    }
+    Ok(RunConfig::resolve(&args.model, layers, &args.sets)?.model)
+}
+
+/// The model as a layer for `train --config`.
+fn config_text(weights: &StandardWeights) -> Result<String> {
+    let run = weights.plain_run()?;
+    let invalid = |error: toml::ser::Error| HarnessError::Invariant(error.to_string());
+    let mut table = toml::Table::try_from(&run).map_err(invalid)?;
+    table.retain(|key, _| ["model", "base", "parametrization"].contains(&key));
+    let text = toml::to_string_pretty(&table).map_err(invalid)?;
+    Ok(format!("# written by crossscale import, for crossscale train --config\n{text}"))
+}

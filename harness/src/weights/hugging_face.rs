@@ -1,0 +1,55 @@
+//! `config.json` of Hugging Face's BERT.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+use toml::{Table, Value};
+
+use crate::error::{HarnessError, Result};
+
+/// Their keys and ours.
+const SIZES: [(&str, &str); 7] = [
+    ("vocab_size", "vocab"),
+    ("hidden_size", "width"),
+    ("num_hidden_layers", "layers"),
+    ("num_attention_heads", "heads"),
+    ("intermediate_size", "feed_forward_width"),
+    ("max_position_embeddings", "max_length"),
+    ("type_vocab_size", "types"),
+];
+
+/// The layer `[model.bert]` that the file says.
+///
+/// # Errors
+/// If it is not JSON, or asks for what this BERT does not have.
+pub fn config_layer(path: &Path) -> Result<Table> {
+    let bad = |problem: String, hint: &str| HarnessError::input(path, problem, hint);
+    let text = std::fs::read(path).map_err(HarnessError::io(path))?;
+    let config: Json = serde_json::from_slice(&text)
+        .map_err(|error| bad(error.to_string(), "expected the config.json of a BERT"))?;
+    for (key, known) in [
+        ("hidden_act", &["gelu", "gelu_python"][..]),
+        ("position_embedding_type", &["absolute"]),
+        ("model_type", &["bert"]),
+    ] {
+        if let Some(value) = config.get(key).and_then(Json::as_str)
+            && !known.contains(&value)
+        {
+            let problem = format!("{key} is \"{value}\", known here is {}", known.join(", "));
+            return Err(bad(problem, "only BERT with exact GELU can be imported"));
+        }
+    }
+    let mut bert = Table::new();
+    for (theirs, ours) in SIZES {
+        if let Some(size) = config.get(theirs).and_then(Json::as_i64) {
+            bert.insert(ours.to_owned(), Value::Integer(size));
+        }
+    }
+    if let Some(epsilon) = config.get("layer_norm_eps").and_then(Json::as_f64) {
+        bert.insert("norm_eps".to_owned(), Value::Float(epsilon));
+    }
+    let tied = config.get("tie_word_embeddings").and_then(Json::as_bool).unwrap_or(true);
+    bert.insert("tied".to_owned(), Value::Boolean(tied));
+    let model = Table::from_iter([("bert".to_owned(), Value::Table(bert))]);
+    Ok(Table::from_iter([("model".to_owned(), Value::Table(model))]))
+}

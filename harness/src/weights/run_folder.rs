@@ -1,0 +1,156 @@
+//! Final weights of a run, kept in its folder as `weights.safetensors`: the trained values under
+//! the names used here, not folded, so that they are bit for bit what training left.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use models::parameters::Layout;
+
+use super::standard::{Change, StandardWeights, fold};
+use super::{Origin, TensorFile, file};
+use crate::config::run::RunConfig;
+use crate::error::{HarnessError, Result};
+use crate::ledger::{MANIFEST_FILE, Manifest};
+use crate::train::checkpoint;
+
+/// Name of the file inside a run folder.
+pub const WEIGHTS_FILE: &str = "weights.safetensors";
+
+/// Weights of a run as training left them.
+#[derive(Debug, Clone)]
+pub struct TrainedWeights {
+    /// What was run.
+    pub run: RunConfig,
+    /// The run's record.
+    pub manifest: Manifest,
+    /// Weights in layout order.
+    pub parameters: Vec<f32>,
+    /// Optimiser steps they are after.
+    pub step: u64,
+}
+
+/// Keeps the final weights of a run in its folder.
+pub fn save(
+    folder: &Path,
+    layout: &Layout,
+    parameters: &[f32],
+    (config_hash, step): (&str, u64),
+) -> Result<()> {
+    let metadata = BTreeMap::from([
+        ("format".to_owned(), "pt".to_owned()),
+        ("config_hash".to_owned(), config_hash.to_owned()),
+        ("step".to_owned(), step.to_string()),
+    ]);
+    let tensor = |(position, spec): (usize, &models::parameters::ParameterSpec)| {
+        let shape = &layout.specs()[position].shape();
+        (spec.name().to_owned(), *shape, &parameters[layout.range(position)])
+    };
+    let tensors: Vec<_> = layout.specs().iter().enumerate().map(tensor).collect();
+    file::write(&folder.join(WEIGHTS_FILE), &metadata, &tensors)
+}
+
+/// The run folder that `name` means: a run folder, a ledger folder with one run, or the name (or
+/// an unambiguous beginning of it) of a run in the ledger folder `ledger`.
+pub fn find(name: &str, ledger: &Path) -> Result<PathBuf> {
+    let path = Path::new(name);
+    if path.join(MANIFEST_FILE).is_file() {
+        return Ok(path.to_owned());
+    }
+    let (folder, prefix) = if path.is_dir() { (path, "") } else { (ledger, name) };
+    let runs = folder.join("runs");
+    let mut found = Vec::new();
+    if let Ok(entries) = std::fs::read_dir(&runs) {
+        for entry in entries {
+            let entry = entry.map_err(HarnessError::io(&runs))?.path();
+            let run = entry.file_name().map(|name| name.to_string_lossy().into_owned());
+            let matches = run.is_some_and(|run| run == prefix || run.starts_with(prefix));
+            if matches && entry.join(MANIFEST_FILE).is_file() {
+                found.push(entry);
+            }
+        }
+    }
+    found.sort();
+    match found.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(HarnessError::input(
+            &runs,
+            format!("no run {prefix:?}"),
+            "name a run folder, or a run and its ledger: --ledger runs/…",
+        )),
+        several => Err(HarnessError::config(
+            format!("{} runs fit '{name}' in {}", several.len(), runs.display()),
+            format!("name one, e.g. {}", several[0].display()),
+        )),
+    }
+}
+
+/// Weights of the run in `folder`: the final ones if they were kept, else those of its newest
+/// checkpoint.
+pub fn trained(folder: &Path) -> Result<TrainedWeights> {
+    let manifest = Manifest::read(folder)?.ok_or_else(|| {
+        HarnessError::input(folder, "is no run folder", "it must hold a manifest.json")
+    })?;
+    let run: RunConfig = serde_json::from_value(manifest.config.clone()).map_err(|error| {
+        HarnessError::input(
+            &folder.join(MANIFEST_FILE),
+            format!("its configuration is not readable: {error}"),
+            "read it with the program version that wrote it",
+        )
+    })?;
+    let layout = run.model.layout()?;
+    let path = folder.join(WEIGHTS_FILE);
+    if path.is_file() {
+        let (parameters, step) = read_final(&path, &layout, &manifest)?;
+        return Ok(TrainedWeights { run, manifest, parameters, step });
+    }
+    match checkpoint::newest(folder, &layout, &manifest.hash)? {
+        Some(snapshot) => {
+            let [parameters, ..] = snapshot.buffers;
+            Ok(TrainedWeights { run, manifest, parameters, step: snapshot.step })
+        }
+        None => Err(HarnessError::input(
+            folder,
+            "keeps no weights",
+            "runs of experiments keep none; train the run again with crossscale train (its \
+             config is in manifest.json), which always keeps them",
+        )),
+    }
+}
+
+fn read_final(path: &Path, layout: &Layout, manifest: &Manifest) -> Result<(Vec<f32>, u64)> {
+    let mut file = TensorFile::open(path)?;
+    let value = |key: &str| file.metadata().get(key).cloned();
+    if value("config_hash").as_deref() != Some(manifest.hash.as_str()) {
+        return Err(HarnessError::input(
+            path,
+            format!("is not of run {}", manifest.run),
+            "was it copied from another run folder? delete it and train again",
+        ));
+    }
+    let step = value("step").and_then(|step| step.parse().ok()).unwrap_or_default();
+    let mut parameters = vec![0f32; layout.total()];
+    for (position, spec) in layout.specs().iter().enumerate() {
+        let values = file.read(spec.name(), spec.shape())?;
+        parameters[layout.range(position)].copy_from_slice(&values);
+    }
+    Ok((parameters, step))
+}
+
+impl TrainedWeights {
+    /// The weights without the run's parametrization, and what that changed.
+    pub fn fold(&self) -> Result<(StandardWeights, Vec<Change>)> {
+        let origin = Origin {
+            parametrization: Some(self.run.parametrization.name.clone()),
+            run: Some(self.manifest.run.clone()),
+            step: Some(self.step),
+            commit: self.manifest.git_revision.clone(),
+        };
+        fold(&self.run, &self.parameters, origin)
+    }
+}
+
+/// Weights of the run folder (or one-run ledger) at `path` in standard form.
+pub fn standard_weights(path: &Path) -> Result<StandardWeights> {
+    let folder = find(&path.to_string_lossy(), Path::new("runs"))?;
+    Ok(trained(&folder)?.fold()?.0)
+}
