@@ -33,6 +33,13 @@ pub struct DataConfig {
     pub masking: MaskingConfig,
     /// Fixed masks and sequences of evaluation.
     pub evaluation: EvaluationConfig,
+    /// Whether the first epoch takes the training sequences in the order of the text (Wu & Tu
+    /// 2023); later epochs are always shuffled.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub first_epoch_in_order: bool,
+    /// Folder of token files, see `crossscale data fetch`; read when `source = "tokens"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<PathBuf>,
 }
 
 impl Default for DataConfig {
@@ -45,6 +52,8 @@ impl Default for DataConfig {
             tokenizer: TokenizerConfig::default(),
             masking: MaskingConfig::default(),
             evaluation: EvaluationConfig::default(),
+            first_epoch_in_order: false,
+            tokens: None,
         }
     }
 }
@@ -57,6 +66,8 @@ pub enum Source {
     Embedded,
     /// The files of `[data.paths]`.
     Paths,
+    /// The token files of `data.tokens`.
+    Tokens,
 }
 
 /// How the token stream becomes sequences.
@@ -268,8 +279,27 @@ impl DataConfig {
                 "set data.source = \"paths\" or remove the files",
             );
         }
+        self.validate_tokens()?;
         self.tokenizer.validate()?;
         self.masking.validate()
+    }
+
+    fn validate_tokens(&self) -> Result<()> {
+        match (self.source == Source::Tokens, &self.tokens) {
+            (true, None) => invalid(
+                "data.source is \"tokens\" but data.tokens is not set",
+                "name a folder of crossscale data fetch, e.g. data.tokens = \"data/ptb\"",
+            ),
+            (false, Some(folder)) => invalid(
+                format!("data.tokens = {} but data.source is not \"tokens\"", folder.display()),
+                "set data.source = \"tokens\" or remove data.tokens",
+            ),
+            (true, Some(_)) if self.tokenizer != TokenizerConfig::default() => invalid(
+                "data.tokenizer is set but token files have a tokenizer of their own",
+                "remove [data.tokenizer], or read the text: data.source = \"paths\"",
+            ),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -211,6 +211,14 @@ impl ModelConfig {
         model.layout().is_ok().then_some(model)
     }
 
+    /// Probability of dropping an entry while training; 0 for families without dropout.
+    pub fn dropout(&self) -> f64 {
+        match self {
+            Self::Pt2023(config) => config.dropout,
+            Self::Pt(_) | Self::Bert(_) | Self::Preln(_) | Self::Ut(_) => 0.0,
+        }
+    }
+
     /// Dependency-head channels or attention heads.
     pub fn heads(&self) -> usize {
         match self {

@@ -36,6 +36,52 @@ impl Default for ScheduleConfig {
     }
 }
 
+/// The `[train.annealing]` table: a lower rate whenever the held-out loss stops falling, on top
+/// of the schedule (flair's `AnnealOnPlateau`, the optimiser of Wu & Tu 2023).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AnnealingConfig {
+    /// Factor on every learning rate when annealed, in (0, 1).
+    pub factor: f64,
+    /// Evaluations in a row that may bring no new best loss; one more anneals.
+    pub patience: u64,
+    /// The run ends when the global learning rate falls below this.
+    pub learning_rate_min: f64,
+}
+
+impl Default for AnnealingConfig {
+    fn default() -> Self {
+        Self { factor: 0.5, patience: 5, learning_rate_min: 1e-7 }
+    }
+}
+
+/// How the gradients of the parts of a batch become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartGradients {
+    /// Their mean, each part weighted by its targets: parts only save memory.
+    #[default]
+    Mean,
+    /// Their sum, each part the gradient of its own mean loss (Wu & Tu 2023): Adam does not see
+    /// the scale, the clip does.
+    Sum,
+}
+
+/// Which weight decay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecayKind {
+    /// Apart from the gradient: a step shrinks parameters by learning rate times decay (AdamW).
+    #[default]
+    Decoupled,
+    /// Decay times parameter is added to the clipped gradient (Adam with L2, Wu & Tu 2023).
+    Coupled,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// The `[train]` table: everything about one run that is neither data nor model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -68,6 +114,18 @@ pub struct TrainConfig {
     pub evaluation_batch: usize,
     /// Steps between checkpoints; 0 = only when stopped by a signal.
     pub checkpoint_every: u64,
+    /// Lower rates when the held-out loss stops falling; needs `evaluate_every`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annealing: Option<AnnealingConfig>,
+    /// How the gradients of micro-batches become one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub part_gradients: PartGradients,
+    /// Whether weight decay goes through the gradient.
+    #[serde(skip_serializing_if = "is_default")]
+    pub decay_kind: DecayKind,
+    /// The run's result is the best evaluation's: its loss, and weights as they were then.
+    #[serde(skip_serializing_if = "is_default")]
+    pub keep_best: bool,
 }
 
 impl Default for TrainConfig {
@@ -87,6 +145,10 @@ impl Default for TrainConfig {
             evaluate_every: 0,
             evaluation_batch: 32,
             checkpoint_every: 0,
+            annealing: None,
+            part_gradients: PartGradients::Mean,
+            decay_kind: DecayKind::Decoupled,
+            keep_best: false,
         }
     }
 }
@@ -148,7 +210,25 @@ impl TrainConfig {
         let off = "set it to 0 (off) or more";
         let (decay, clip) = (self.weight_decay, self.gradient_clip);
         check("train.weight_decay", decay, not_negative(decay), off)?;
-        check("train.gradient_clip", clip, not_negative(clip), off)
+        check("train.gradient_clip", clip, not_negative(clip), off)?;
+        self.validate_annealing()
+    }
+
+    fn validate_annealing(&self) -> Result<()> {
+        if self.evaluate_every == 0 && (self.annealing.is_some() || self.keep_best) {
+            let key = if self.keep_best { "train.keep_best" } else { "train.annealing" };
+            return Err(HarnessError::config(
+                format!("{key} follows evaluations and train.evaluate_every is 0"),
+                "set train.evaluate_every, e.g. to the steps of an epoch",
+            ));
+        }
+        let Some(annealing) = &self.annealing else { return Ok(()) };
+        let factor = annealing.factor;
+        let valid = factor > 0.0 && factor < 1.0;
+        check("train.annealing.factor", factor, valid, "set it between 0 and 1, e.g. 0.5")?;
+        let least = annealing.learning_rate_min;
+        let valid = least.is_finite() && least >= 0.0;
+        check("train.annealing.learning_rate_min", least, valid, "set it to 0 (never) or more")
     }
 }
 
@@ -184,9 +264,22 @@ mod tests {
         assert!(problem(|c| c.beta2 = 1.0).contains("train.beta2 = 1"));
         assert!(problem(|c| c.learning_rate = f64::NAN).contains("train.learning_rate = NaN"));
         assert!(problem(|c| c.schedule.warmup_share = 1.5).contains("warmup_share = 1.5"));
+        assert!(problem(|c| c.keep_best = true).contains("evaluate_every is 0"));
+        let annealing = AnnealingConfig { factor: 1.0, ..AnnealingConfig::default() };
+        let text = problem(|c| (c.evaluate_every, c.annealing) = (1, Some(annealing)));
+        assert!(text.contains("train.annealing.factor = 1"), "{text}");
         let text = problem(|c| (c.batch, c.micro_batches) = (12, 5));
         assert!(text.contains("micro_batches = 5 does not divide train.batch = 12"), "{text}");
         assert!(text.contains("hint: set train.micro_batches to 4"), "{text}");
+    }
+
+    /// The names of runs hash this text: keys added later stay out of it at their defaults.
+    #[test]
+    fn invariant_keys_of_later_versions_do_not_rename_runs() {
+        let text = toml::to_string(&TrainConfig::default()).unwrap();
+        for key in ["annealing", "part_gradients", "decay_kind", "keep_best"] {
+            assert!(!text.contains(key), "{text}");
+        }
     }
 
     #[test]

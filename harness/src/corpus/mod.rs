@@ -11,6 +11,8 @@ pub mod masking;
 pub mod readers;
 pub mod sequences;
 pub mod source;
+pub mod token_file;
+pub mod token_folder;
 pub mod tokenizer;
 pub mod tokens;
 pub mod training;
@@ -63,9 +65,11 @@ impl Corpus {
     /// tokenizers, e.g. `runs/cache`; without one they are trained each time.
     pub fn load(config: &DataConfig, cache: Option<&Path>) -> Result<Self> {
         config.validate()?;
-        let splits = match config.source {
-            Source::Embedded => embedded::documents(),
-            Source::Paths => readers::read(&config.paths)?,
+        let splits = match (config.source, &config.tokens) {
+            (Source::Embedded, _) => embedded::documents(),
+            (Source::Paths, _) => readers::read(&config.paths)?,
+            (Source::Tokens, Some(folder)) => return token_folder::load(folder, config.packing),
+            (Source::Tokens, None) => unreachable!("validation asks for the folder"),
         };
         Self::from_documents(&splits, config, cache)
     }
@@ -83,6 +87,11 @@ impl Corpus {
         };
         let (train, validation, test) =
             (encode(&splits.train)?, encode(&splits.validation)?, encode(&splits.test)?);
+        Self::assemble([train, validation, test], tokenizer)
+    }
+
+    /// A corpus of encoded splits: training, validation, test.
+    fn assemble([train, validation, test]: [TokenStream; 3], tokenizer: Tokenizer) -> Result<Self> {
         for (name, stream) in [("training", &train), ("validation", &validation)] {
             if stream.tokens.is_empty() {
                 return Err(HarnessError::config(

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::documents::Document;
+use super::token_file::{Ids, MappedTokens};
 use super::tokenizer::Tokenizer;
 use crate::error::Result;
 
@@ -16,6 +17,8 @@ pub enum Tokens {
     Short(Vec<u16>),
     /// Larger ones.
     Long(Vec<u32>),
+    /// Either, in a memory-mapped file; read only.
+    Mapped(MappedTokens),
 }
 
 impl Tokens {
@@ -29,6 +32,7 @@ impl Tokens {
         match self {
             Self::Short(ids) => ids.len(),
             Self::Long(ids) => ids.len(),
+            Self::Mapped(mapped) => mapped.len(),
         }
     }
 
@@ -45,22 +49,31 @@ impl Tokens {
                 stored.extend(ids.iter().map(short));
             }
             Self::Long(stored) => stored.extend_from_slice(ids),
+            Self::Mapped(_) => unreachable!("a file's tokens are never added to"),
+        }
+    }
+
+    fn ids(&self) -> Ids<'_> {
+        match self {
+            Self::Short(ids) => Ids::Short(ids),
+            Self::Long(ids) => Ids::Long(ids),
+            Self::Mapped(mapped) => mapped.ids(),
         }
     }
 
     /// Appends the tokens of `range` to `out`.
     pub fn copy_into(&self, range: std::ops::Range<usize>, out: &mut Vec<u32>) {
-        match self {
-            Self::Short(ids) => out.extend(ids[range].iter().map(|&id| u32::from(id))),
-            Self::Long(ids) => out.extend_from_slice(&ids[range]),
+        match self.ids() {
+            Ids::Short(ids) => out.extend(ids[range].iter().map(|&id| u32::from(id))),
+            Ids::Long(ids) => out.extend_from_slice(&ids[range]),
         }
     }
 
     /// Calls `visit` with every id in order.
     pub fn for_each(&self, mut visit: impl FnMut(u32)) {
-        match self {
-            Self::Short(ids) => ids.iter().for_each(|&id| visit(u32::from(id))),
-            Self::Long(ids) => ids.iter().for_each(|&id| visit(id)),
+        match self.ids() {
+            Ids::Short(ids) => ids.iter().for_each(|&id| visit(u32::from(id))),
+            Ids::Long(ids) => ids.iter().for_each(|&id| visit(id)),
         }
     }
 }

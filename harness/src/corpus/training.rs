@@ -16,7 +16,7 @@ use crate::error::{HarnessError, Result};
 ///
 /// Slot `s = step * sequences_per_batch + row` of the endless training stream holds sequence
 /// `permutation(s / S)[s % S]` of the S training sequences, where the permutation is keyed by
-/// (data seed, epoch), masked by the random stream of (data seed, s). A batch is therefore a
+/// (data seed, epoch) (the identity in a first epoch that is to be in order), masked by the random stream of (data seed, s). A batch is therefore a
 /// pure function of (corpus, configuration, data seed, step): resuming needs no cursor, every
 /// model sees the same tokens and masks, and batches of another size cut the same stream.
 pub struct TrainingBatches {
@@ -25,6 +25,7 @@ pub struct TrainingBatches {
     masker: Masker,
     sequences_per_batch: usize,
     data_seed: u64,
+    first_epoch_in_order: bool,
     /// The last two epochs' permutations (a batch may span two); only saves time.
     permutations: Mutex<Vec<(u64, Arc<[u32]>)>>,
 }
@@ -60,7 +61,16 @@ impl TrainingBatches {
         }
         let masker = Masker::new(&config.masking, corpus.vocabulary())?;
         let permutations = Mutex::new(Vec::new());
-        Ok(Self { corpus, sequences, masker, sequences_per_batch, data_seed, permutations })
+        let first_epoch_in_order = config.first_epoch_in_order;
+        Ok(Self {
+            corpus,
+            sequences,
+            masker,
+            sequences_per_batch,
+            data_seed,
+            first_epoch_in_order,
+            permutations,
+        })
     }
 
     /// Training sequences S, each seen once per epoch.
@@ -122,7 +132,9 @@ impl TrainingBatches {
             return permutation.clone();
         }
         let mut order: Vec<u32> = (0..self.sequences.count() as u32).collect();
-        Stream::new(self.data_seed, Purpose::DataOrder, epoch).shuffle(&mut order);
+        if epoch > 0 || !self.first_epoch_in_order {
+            Stream::new(self.data_seed, Purpose::DataOrder, epoch).shuffle(&mut order);
+        }
         let permutation: Arc<[u32]> = order.into();
         if known.len() == 2 {
             known.remove(0);

@@ -1,7 +1,10 @@
 //! The token set and which of its tokens may be predicted.
 
+use serde::{Deserialize, Serialize};
+
 /// Ids of a tokenizer and their parts in masking.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Vocabulary {
     /// Number of entries V; ids are `0..size`.
     pub size: usize,

@@ -135,7 +135,7 @@ fn train_built(
             config: &run.train,
             source,
             vocab: run.model.vocab(),
-            dropout_seed: None,
+            dropout_seed: (run.model.dropout() > 0.0).then_some(run.seed),
             threads: context.threads,
             folder: Some(folder),
             stop: Some(context.stop),

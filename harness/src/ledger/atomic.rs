@@ -17,7 +17,9 @@ pub fn replace(
     path: &Path,
     fill: impl FnOnce(&mut File, &Path) -> std::io::Result<()>,
 ) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    // A bare file name has the empty path as its parent.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = parent.unwrap_or(Path::new("."));
     let attempt = || {
         let mut temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
         let place = temporary.path().to_owned();

@@ -3,6 +3,7 @@
 //! [`run`] takes a [`TrainJob`] and gives a [`TrainOutcome`]. Everything but wall times is a
 //! function of the job: the same bytes for any number of threads and any interruption.
 
+mod annealing;
 pub mod checkpoint;
 pub mod evaluate;
 pub mod observer;

@@ -38,6 +38,8 @@ pub struct Recorder {
     pub last_loss_nats: Option<f64>,
     /// Training seconds recorded so far.
     pub seconds: f64,
+    /// `(step, held-out loss)` of the evaluations kept.
+    pub evaluations: Vec<(u64, f64)>,
 }
 
 impl Recorder {
@@ -58,8 +60,9 @@ impl Recorder {
         }
         let (timing, times) =
             Table::open(&folder.join(TIMING_FILE), TIMING_HEADER, |row| row <= step)?;
-        let (evaluation, _) =
+        let (evaluation, evaluated) =
             Table::open(&folder.join(EVALUATION_FILE), EVALUATION_HEADER, |row| row < step)?;
+        let pair = |row: &String| Some((row.split(',').next()?.parse().ok()?, field(row, 1)?));
         let loss = |row: Option<&String>| row.and_then(|row| field(row, 2));
         Ok(Self {
             folder: folder.to_owned(),
@@ -69,6 +72,7 @@ impl Recorder {
             first_loss_nats: loss(rows.first()),
             last_loss_nats: loss(rows.last()),
             seconds: times.last().and_then(|row| field(row, 1)).unwrap_or(0.0),
+            evaluations: evaluated.iter().filter_map(pair).collect(),
         })
     }
 

@@ -10,7 +10,9 @@ use models::parametrization::Resolved;
 use super::recorder::{DOCUMENTS_FILE, EVALUATION_FILE, METRICS_FILE};
 use super::testing::{Bigram, Chains, VOCAB, rules};
 use super::*;
-use crate::config::train::TrainConfig;
+use crate::config::train::{
+    AnnealingConfig, DecayKind, PartGradients, ScheduleConfig, TrainConfig,
+};
 use crate::error::{HarnessError, Result};
 
 /// Ruins a file.
@@ -161,6 +163,72 @@ fn invariant_accumulated_parts_equal_the_whole_batch() {
     };
     let (a, b) = (gradients(&one), gradients(&TrainConfig { micro_batches: 4, ..one.clone() }));
     assert!((a - b).abs() < 1e-6 * a, "{a} {b}");
+}
+
+#[test]
+fn invariant_summed_parts_are_as_many_times_the_mean() {
+    let norm = |part_gradients| {
+        let folder = tempfile::tempdir().unwrap();
+        let config = TrainConfig { micro_batches: 4, part_gradients, ..config(1) };
+        let outcome = Case::new(&config, Some(folder.path())).run().unwrap();
+        let row = read(folder.path(), METRICS_FILE).lines().nth(1).unwrap().to_owned();
+        (row.split(',').nth(4).unwrap().parse::<f64>().unwrap(), outcome.first_loss_nats)
+    };
+    // The parts of this source have equally many targets.
+    let (mean, sum) = (norm(PartGradients::Mean), norm(PartGradients::Sum));
+    assert!((sum.0 / mean.0 - 4.0).abs() < 1e-6, "{sum:?} {mean:?}");
+    assert_eq!(sum.1.to_bits(), mean.1.to_bits(), "the loss reported is the mean");
+}
+
+/// A rate so high that held-out losses go up and down.
+fn annealed() -> TrainConfig {
+    let annealing = AnnealingConfig { factor: 0.3, patience: 0, learning_rate_min: 1e-3 };
+    TrainConfig {
+        learning_rate: 0.4,
+        evaluate_every: 1,
+        annealing: Some(annealing),
+        keep_best: true,
+        decay_kind: DecayKind::Coupled,
+        schedule: ScheduleConfig { warmup_share: 0.0, ..ScheduleConfig::default() },
+        ..config(60)
+    }
+}
+
+#[test]
+fn invariant_annealing_lowers_the_rate_ends_the_run_and_gives_the_best_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = annealed();
+    let outcome = Case::new(&config, Some(folder.path())).run().unwrap();
+    assert!(outcome.steps < 60, "the rate never fell below its least");
+    let text = read(folder.path(), EVALUATION_FILE);
+    let losses: Vec<f64> =
+        text.lines().skip(1).map(|row| row.split(',').nth(1).unwrap().parse().unwrap()).collect();
+    let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(best < *losses.last().unwrap(), "the last is the best: nothing is tested");
+    assert_eq!(outcome.final_evaluation.unwrap().loss_nats.to_bits(), best.to_bits());
+    let place = losses.iter().position(|&loss| loss == best).unwrap() as u64 + 1;
+    let short = TrainConfig { keep_best: false, ..config.clone() };
+    let stopped = Case { stop_after: place, ..Case::new(&short, Some(folder.path())) };
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    std::fs::create_dir(folder.path()).unwrap();
+    assert!(stopped.run().is_err());
+    let snapshot = checkpoint::newest(folder.path(), &Bigram::layout(), HASH).unwrap().unwrap();
+    assert_eq!(bits(&snapshot.buffers[0]), bits(&outcome.parameters));
+}
+
+#[test]
+fn invariant_an_annealed_run_resumes_bit_exactly_from_any_step() {
+    let straight = tempfile::tempdir().unwrap();
+    let config = annealed();
+    let expected = Case::new(&config, Some(straight.path())).run().unwrap();
+    for stop_after in 1..expected.steps {
+        let broken = tempfile::tempdir().unwrap();
+        let stopped = Case { stop_after, ..Case::new(&config, Some(broken.path())) }.run();
+        assert!(matches!(stopped, Err(HarnessError::Interrupted)));
+        let resumed = Case::new(&config, Some(broken.path())).run().unwrap();
+        assert_same_results(straight.path(), broken.path());
+        assert_eq!(bits(&expected.parameters), bits(&resumed.parameters), "after {stop_after}");
+    }
 }
 
 #[test]

@@ -7,13 +7,15 @@ use models::batch::{Batch, DropoutKey};
 use models::engine::BatchLoss;
 use rayon::prelude::*;
 
+use super::annealing::{Plateau, load_best, save_best};
 use super::checkpoint::{self, SnapshotView};
 use super::evaluate::{Evaluation, evaluate};
 use super::observer::{Observer, StepMetrics};
-use super::optimiser::{AdamConstants, AdamW, clip_factor, global_norm, groups};
+use super::optimiser::{AdamConstants, AdamW, clip_factor, couple_decay, global_norm, groups};
 use super::outcome::{DIVERGENCE_MARGIN_NATS, Divergence, TrainJob, TrainOutcome};
 use super::recorder::Recorder;
 use super::schedule::Schedule;
+use crate::config::train::{DecayKind, PartGradients};
 use crate::error::{HarnessError, Result};
 
 /// Elements per unit of parallel work when gradients are added up.
@@ -46,6 +48,9 @@ struct Trainer<'a> {
     partial: Vec<f32>,
     optimiser: AdamW<f32>,
     schedule: Schedule,
+    plateau: Plateau,
+    /// Parameters of the best evaluation, if they are wanted and known.
+    best: Option<Vec<f32>>,
     clip_threshold: f64,
     recorder: Option<Recorder>,
     tokens: u64,
@@ -79,12 +84,18 @@ impl<'a> Trainer<'a> {
         let first_loss_nats = recorded(|recorder| recorder.first_loss_nats).unwrap_or(f64::NAN);
         let last_loss_nats = recorded(|recorder| recorder.last_loss_nats).unwrap_or(f64::NAN);
         let seconds = recorded(|recorder| Some(recorder.seconds)).unwrap_or(0.0);
+        let mut plateau = Plateau::new(config.annealing);
+        for &(step, loss) in recorder.iter().flat_map(|recorder| &recorder.evaluations) {
+            plateau.observe(step, loss);
+        }
         Ok(Self {
             parameters,
             gradients: vec![0.0; total],
             partial: vec![0.0; if config.micro_batches > 1 { total } else { 0 }],
             optimiser,
             schedule: Schedule::new(&config.schedule, config.steps),
+            plateau,
+            best: None,
             clip_threshold: config.gradient_clip * job.resolved.gradient_clip_multiplier,
             recorder,
             tokens,
@@ -113,7 +124,9 @@ impl<'a> Trainer<'a> {
                     let divergence = Divergence::NotFinite { tensor, step: done };
                     return self.finish(None, Some(divergence), observer);
                 }
-                if last {
+                self.follow(done, &evaluation)?;
+                if last || self.plateau.is_over(config.learning_rate) {
+                    let evaluation = self.result(done, evaluation)?;
                     let divergence = self.judge(&evaluation);
                     return self.finish(Some(evaluation), divergence, observer);
                 }
@@ -135,6 +148,34 @@ impl<'a> Trainer<'a> {
         }
     }
 
+    /// Learns from an evaluation; the best parameters are kept at once, for a resumed run does not
+    /// compute them again.
+    fn follow(&mut self, done: u64, evaluation: &Evaluation) -> Result<()> {
+        let better = self.plateau.observe(done, evaluation.loss_nats);
+        if better && self.job.config.keep_best {
+            if let Some(folder) = self.job.folder {
+                save_best(folder.path, folder.config_hash, (done, &self.parameters))?;
+            }
+            self.best = Some(self.parameters.clone());
+        }
+        Ok(())
+    }
+
+    /// The evaluation that counts, after `done` steps: with `keep_best` that of the best
+    /// parameters, which become the run's.
+    fn result(&mut self, done: u64, last: Evaluation) -> Result<Evaluation> {
+        let best = self.plateau.best_step().filter(|_| self.job.config.keep_best);
+        let Some(step) = best.filter(|&step| step != done) else { return Ok(last) };
+        let count = self.parameters.len();
+        self.parameters = match (self.best.take(), self.job.folder) {
+            (Some(parameters), _) => parameters,
+            (None, Some(folder)) => load_best(folder.path, folder.config_hash, (step, count))?,
+            (None, None) => unreachable!("only a run with a folder is resumed"),
+        };
+        let batches = self.job.source.evaluation();
+        evaluate(self.job.engine.as_mut(), &self.parameters, batches)
+    }
+
     fn is_final_checkpoint(&self) -> bool {
         let config = self.job.config;
         config.checkpoint_every > 0 && self.optimiser.steps == config.steps
@@ -146,12 +187,19 @@ impl<'a> Trainer<'a> {
         let index = self.optimiser.steps;
         let loss = self.loss_and_gradients(index)?;
         let norm = global_norm(&self.gradients);
-        let learning_rate = self.job.config.learning_rate * self.schedule.factor(index);
+        let learning_rate =
+            self.job.config.learning_rate * (self.schedule.factor(index) * self.plateau.factor());
         let objective = loss.loss_nats + loss.auxiliary;
         let divergence = (!objective.is_finite() || !norm.is_finite())
             .then(|| Divergence::NotFinite { tensor: self.first_bad(), step: index + 1 });
         if divergence.is_none() {
-            let factor = clip_factor(norm, self.clip_threshold);
+            let mut factor = clip_factor(norm, self.clip_threshold);
+            if self.job.config.decay_kind == DecayKind::Coupled {
+                let buffers = (self.parameters.as_slice(), self.gradients.as_mut_slice());
+                let decay = self.job.config.weight_decay;
+                couple_decay(self.optimiser.groups(), buffers, decay, factor);
+                factor = 1.0;
+            }
             self.optimiser.step(&mut self.parameters, &self.gradients, learning_rate, factor);
         }
         self.seconds += clock.elapsed().as_secs_f64();
@@ -175,7 +223,9 @@ impl<'a> Trainer<'a> {
     }
 
     /// Fills `gradients` with the gradient of the mean over all targets of the step: each part
-    /// counts by its share of targets. An auxiliary objective is weighted the same way.
+    /// counts by its share of targets. An auxiliary objective is weighted the same way. With
+    /// [`PartGradients::Sum`] gradients and auxiliary objectives are added up as they are; the
+    /// loss reported is the mean all the same.
     fn loss_and_gradients(&mut self, index: u64) -> Result<BatchLoss> {
         let parts = self.job.config.micro_batches;
         let batches: Vec<Batch> = (0..parts).map(|part| self.batch(index, part)).collect();
@@ -194,8 +244,12 @@ impl<'a> Trainer<'a> {
             let loss = engine.loss_and_gradients(&self.parameters, batch, &mut self.partial)?;
             let share = batch.targets.len() as f64 / targets as f64;
             total.loss_nats += share * loss.loss_nats;
-            total.auxiliary += share * loss.auxiliary;
-            add_scaled(&mut self.gradients, &self.partial, share as f32);
+            let weight = match self.job.config.part_gradients {
+                PartGradients::Mean => share,
+                PartGradients::Sum => 1.0,
+            };
+            total.auxiliary += weight * loss.auxiliary;
+            add_scaled(&mut self.gradients, &self.partial, weight as f32);
         }
         Ok(total)
     }

@@ -61,13 +61,52 @@ impl Tokenizer {
                 format!("at most {VOCAB_MAX} are possible"),
             ));
         }
-        let definition = match &engine {
-            Engine::Subwords(tokenizer) => serialise(tokenizer)?,
-            Engine::Words(words) => words.words().join("\n"),
+        Self::complete(config.kind, engine, vocabulary)
+    }
+
+    /// The tokenizer of this kind and vocabulary that [`Tokenizer::definition`] describes.
+    ///
+    /// # Errors
+    /// If the text does not describe one.
+    pub fn restore(kind: TokenizerKind, vocabulary: Vocabulary, definition: &str) -> Result<Self> {
+        let broken = |problem: String| HarnessError::config(problem, "make the folder again");
+        let engine = if kind == TokenizerKind::Words {
+            Engine::Words(WordTokenizer::of_entries(definition.split('\n')))
+        } else {
+            let tokenizer = tokenizers::Tokenizer::from_bytes(definition.as_bytes());
+            let mut tokenizer = tokenizer.map_err(|problem| broken(problem.to_string()))?;
+            tokenizer.set_encode_special_tokens(true);
+            Engine::Subwords(Box::new(tokenizer))
         };
-        let definition = format!("{:?}\n{vocabulary:?}\n{definition}", config.kind);
-        let fingerprint = blake3::hash(definition.as_bytes());
-        Ok(Self { engine, vocabulary, fingerprint })
+        let special = [vocabulary.mask, vocabulary.padding, vocabulary.separator];
+        let ids = special.iter().chain(&vocabulary.special).chain(&vocabulary.unknown);
+        if vocabulary.size > VOCAB_MAX || ids.into_iter().any(|&id| id as usize >= vocabulary.size)
+        {
+            return Err(broken("its special tokens lie outside its vocabulary".to_owned()));
+        }
+        if let Engine::Words(words) = &engine
+            && words.words().len() != vocabulary.size
+        {
+            let (found, size) = (words.words().len(), vocabulary.size);
+            return Err(broken(format!("has {found} words for a vocabulary of {size}")));
+        }
+        Self::complete(kind, engine, vocabulary)
+    }
+
+    fn complete(kind: TokenizerKind, engine: Engine, vocabulary: Vocabulary) -> Result<Self> {
+        let mut tokenizer = Self { engine, vocabulary, fingerprint: blake3::hash(b"") };
+        let (vocabulary, definition) = (&tokenizer.vocabulary, tokenizer.definition()?);
+        let definition = format!("{kind:?}\n{vocabulary:?}\n{definition}");
+        tokenizer.fingerprint = blake3::hash(definition.as_bytes());
+        Ok(tokenizer)
+    }
+
+    /// The text of a `tokenizer.json`, or all words in order of their ids, one to a line.
+    pub fn definition(&self) -> Result<String> {
+        match &self.engine {
+            Engine::Subwords(tokenizer) => serialise(tokenizer),
+            Engine::Words(words) => Ok(words.words().join("\n")),
+        }
     }
 
     /// The token set.

@@ -35,17 +35,23 @@ impl WordTokenizer {
         known.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         known.truncate(config.vocab - SPECIAL.len());
         let known = known.into_iter().map(|(word, _)| word);
-        let words: Vec<String> = SPECIAL.into_iter().chain(known).map(str::to_owned).collect();
-        let ids = words.iter().cloned().zip(0..).skip(SPECIAL.len()).collect();
+        let tokenizer = Self::of_entries(SPECIAL.into_iter().chain(known));
         let vocabulary = Vocabulary {
-            size: words.len(),
+            size: tokenizer.words.len(),
             padding: 0,
             unknown: Some(UNKNOWN),
             mask: 2,
             separator: 3,
             special: vec![0, 1, 2, 3],
         };
-        (Self { words, ids }, vocabulary)
+        (tokenizer, vocabulary)
+    }
+
+    /// The tokenizer with these entries, the special ones first.
+    pub(super) fn of_entries<'a>(entries: impl Iterator<Item = &'a str>) -> Self {
+        let words: Vec<String> = entries.map(str::to_owned).collect();
+        let ids = words.iter().cloned().zip(0..).skip(SPECIAL.len()).collect();
+        Self { words, ids }
     }
 
     /// All entries in order of their ids.
