@@ -10,6 +10,7 @@ pub mod bless;
 pub mod compare;
 pub mod coordcheck;
 pub mod experiments;
+pub mod data;
 pub mod evaluate;
 pub mod explain;
 pub mod ladder;
@@ -71,6 +72,8 @@ enum Verb {
     Import(import::Args),
     /// Held-out loss of a run's or a file's weights.
     Evaluate(evaluate::Args),
+    /// Build corpora beside the embedded one.
+    Data(data::Args),
     /// Judge short trainings by bands measured from seeds.
     Regress(regress::Args),
 }
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         Verb::Export(args) => export::run(&args),
         Verb::Import(args) => import::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),
+        Verb::Data(args) => data::run(&args),
         Verb::Regress(args) => regress::run(&args),
     };
     match outcome {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::print;
+use crate::config::model::ModelConfig;
 use crate::config::run::{RunConfig, read_layer};
+use crate::config::{overrides, run_presets};
 use crate::error::{HarnessError, Result};
 use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::weights;
@@ -13,11 +15,16 @@ use crate::weights;
 /// Arguments of `train`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: crossscale train --model pt --width 64 --steps 200 --seed 1 \
---text notes.txt --out runs/notes --set train.learning_rate=0.1")]
+--text notes.txt --out runs/notes --set train.learning_rate=0.1\n         \
+crossscale train --preset pt2023-ptb --tokens runs/data/ptb --seed 0 --out runs/pt2023-ptb")]
 pub struct Args {
-    /// Model family: pt, bert, preln, ut
+    /// Model family: pt, pt2023, bert, preln, ut
+    #[arg(long, required_unless_present = "preset")]
+    model: Option<String>,
+    /// A complete run to start from: pt2023-ptb (the recipe of Wu & Tu 2023), pt2023-ptb-small,
+    /// transformer-ptb-small
     #[arg(long)]
-    model: String,
+    preset: Option<String>,
     /// Model width (number of labels for pt)
     #[arg(long)]
     width: Option<usize>,
@@ -30,6 +37,9 @@ pub struct Args {
     /// Text file or folder (.txt, .jsonl, also .gz or .zst); default: the embedded corpus
     #[arg(long)]
     text: Vec<PathBuf>,
+    /// Folder of token files made by crossscale data fetch
+    #[arg(long, conflicts_with = "text")]
+    tokens: Option<PathBuf>,
     /// TOML file with [model.…], [data], [train], [parametrization] tables
     #[arg(long)]
     config: Option<PathBuf>,
@@ -57,7 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
     let options =
         RunnerOptions { folder: args.out.clone(), jobs: 1, threads: args.threads, quiet: false };
     let runner = Runner::new(options, crate::train::stop::on_signal()?).keep_weights(true);
-    if !names_vocabulary(args)? {
+    if !names_vocabulary(args, run.model.family())? {
         let corpus = runner.corpus(&run.data)?;
         run.model = run.model.with_vocab(corpus.vocabulary().size);
     }
@@ -72,25 +82,44 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn resolve(args: &Args) -> Result<RunConfig> {
-    crate::config::model::ModelConfig::of_family(&args.model)?;
     let mut layers = Vec::new();
+    if let Some(name) = &args.preset {
+        layers.push(run_presets::layer(name)?);
+    }
+    let family = family(args, layers.first())?;
     if let Some(path) = &args.init {
-        layers.push(initial_layer(args, path)?);
+        layers.push(initial_layer(&family, path)?);
     }
     if let Some(path) = &args.config {
         layers.push(read_layer(path)?);
     }
-    layers.push(flags(args));
-    RunConfig::resolve(&args.model, layers, &args.sets)
+    layers.push(flags(args, &family));
+    RunConfig::resolve(&family, layers, &args.sets)
+}
+
+/// The family that `--model` names, else that of the preset.
+fn family(args: &Args, preset: Option<&Table>) -> Result<String> {
+    let preset = preset.and_then(overrides::chosen_family);
+    if let Some(family) = &args.model {
+        ModelConfig::of_family(family)?;
+        if preset.as_ref().is_some_and(|preset| preset != family) {
+            return Err(HarnessError::config(
+                format!("--model {family} contradicts the preset's {}", preset.unwrap_or_default()),
+                "leave --model out, or choose another preset",
+            ));
+        }
+        return Ok(family.clone());
+    }
+    preset.ok_or_else(|| HarnessError::config("no model family", "give --model, e.g. --model pt"))
 }
 
 /// The model and the path of initial weights.
-fn initial_layer(args: &Args, path: &Path) -> Result<Table> {
+fn initial_layer(family: &str, path: &Path) -> Result<Table> {
     let weights = weights::load(path)?;
-    if weights.model.family() != args.model {
+    if weights.model.family() != family {
         return Err(HarnessError::input(
             path,
-            format!("holds a {} model, not {}", weights.model.family(), args.model),
+            format!("holds a {} model, not {family}", weights.model.family()),
             format!("use --model {}", weights.model.family()),
         ));
     }
@@ -105,7 +134,7 @@ fn initial_layer(args: &Args, path: &Path) -> Result<Table> {
 }
 
 /// The dedicated flags as a table layer.
-fn flags(args: &Args) -> Table {
+fn flags(args: &Args, family: &str) -> Table {
     let mut table = Table::new();
     let mut put = |path: &[&str], value: Value| {
         let (last, parents) = path.split_last().expect("a path has a last key");
@@ -117,7 +146,7 @@ fn flags(args: &Args) -> Table {
         place.insert((*last).to_owned(), value);
     };
     if let Some(width) = args.width {
-        put(&["model", &args.model, "width"], Value::Integer(width as i64));
+        put(&["model", family, "width"], Value::Integer(width as i64));
     }
     if let Some(steps) = args.steps {
         put(&["train", "steps"], Value::Integer(steps as i64));
@@ -131,12 +160,16 @@ fn flags(args: &Args) -> Table {
         put(&["data", "source"], Value::String("paths".to_owned()));
         put(&["data", "paths", "train"], Value::Array(paths.collect()));
     }
+    if let Some(folder) = &args.tokens {
+        put(&["data", "source"], Value::String("tokens".to_owned()));
+        put(&["data", "tokens"], Value::String(folder.display().to_string()));
+    }
     table
 }
 
 /// Whether the user chose the vocabulary size; otherwise the tokenizer's is taken.
-fn names_vocabulary(args: &Args) -> Result<bool> {
-    let keys = ["model.vocab".to_owned(), format!("model.{}.vocab", args.model)];
+fn names_vocabulary(args: &Args, family: &str) -> Result<bool> {
+    let keys = ["model.vocab".to_owned(), format!("model.{family}.vocab")];
     let set = args
         .sets
         .iter()
@@ -146,7 +179,7 @@ fn names_vocabulary(args: &Args) -> Result<bool> {
         None => false,
         Some(path) => read_layer(path)?
             .get("model")
-            .and_then(|model| model.get(&args.model))
+            .and_then(|model| model.get(family))
             .is_some_and(|family| family.get("vocab").is_some()),
     };
     Ok(set || in_file || args.init.is_some())

@@ -4,4 +4,5 @@ pub mod data;
 pub mod model;
 pub mod overrides;
 pub mod run;
+pub mod run_presets;
 pub mod train;

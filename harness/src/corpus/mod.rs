@@ -7,6 +7,7 @@
 pub mod documents;
 pub mod embedded;
 pub mod evaluation;
+pub mod fetch;
 pub mod masking;
 pub mod readers;
 pub mod sequences;

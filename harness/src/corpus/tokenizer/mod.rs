@@ -3,6 +3,7 @@
 mod bpe;
 mod cache;
 mod file;
+mod wordpiece;
 mod words;
 
 use std::path::Path;
@@ -91,6 +92,11 @@ impl Tokenizer {
             return Err(broken(format!("has {found} words for a vocabulary of {size}")));
         }
         Self::complete(kind, engine, vocabulary)
+    }
+
+    /// The `tokenizer.json` of an uncased BERT whose vocabulary is `entries`.
+    pub fn bert_uncased(entries: &[String]) -> Result<String> {
+        wordpiece::definition(entries)
     }
 
     fn complete(kind: TokenizerKind, engine: Engine, vocabulary: Vocabulary) -> Result<Self> {
