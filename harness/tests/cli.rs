@@ -8,6 +8,8 @@ use tempfile::TempDir;
 
 #[path = "cli/experiments.rs"]
 mod experiments;
+#[path = "cli/data.rs"]
+mod data;
 #[path = "cli/weights.rs"]
 mod weights;
 

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::masking::MaskingConfig;
 use crate::error::{HarnessError, Result};
 
-/// Shares (validation plus test, or mask plus random plus keep) may miss their sum by this much.
-const SHARE_TOLERANCE: f64 = 1e-9;
 /// Smallest byte-level vocabulary: four special tokens and 256 bytes.
 pub const BPE_VOCAB_MIN: usize = 260;
 /// Largest vocabulary that any tokenizer may have.
@@ -185,50 +184,6 @@ impl Default for TokenizerConfig {
     }
 }
 
-/// The `[data.masking]` table. Each ordinary token is a target with probability `share`,
-/// independently; a target is replaced by the mask token, by a random ordinary token, or kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MaskingConfig {
-    /// Share of ordinary tokens that are targets.
-    pub share: f64,
-    /// Share of targets replaced by the mask token.
-    pub mask_share: f64,
-    /// Share of targets replaced by a random ordinary token.
-    pub random_share: f64,
-    /// Share of targets left as they are.
-    pub keep_share: f64,
-    /// Whether the unknown token may be a target.
-    pub mask_unknown: bool,
-}
-
-impl Default for MaskingConfig {
-    /// BERT (arXiv 1810.04805, section 3.1): 15 % targets, 80/10/10.
-    fn default() -> Self {
-        Self {
-            share: 0.15,
-            mask_share: 0.8,
-            random_share: 0.1,
-            keep_share: 0.1,
-            mask_unknown: true,
-        }
-    }
-}
-
-impl MaskingConfig {
-    /// Probabilistic Transformer of 2023 (arXiv 2311.15211): 30 % targets, all replaced by the
-    /// mask token, unknown words never.
-    pub fn published_2023() -> Self {
-        Self {
-            share: 0.3,
-            mask_share: 1.0,
-            random_share: 0.0,
-            keep_share: 0.0,
-            mask_unknown: false,
-        }
-    }
-}
-
 /// The `[data.evaluation]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -245,11 +200,11 @@ impl Default for EvaluationConfig {
     }
 }
 
-fn invalid<T>(problem: impl Into<String>, hint: impl Into<String>) -> Result<T> {
+pub(super) fn invalid<T>(problem: impl Into<String>, hint: impl Into<String>) -> Result<T> {
     Err(HarnessError::config(problem, hint))
 }
 
-fn check_share(key: &str, share: f64) -> Result<()> {
+pub(super) fn check_share(key: &str, share: f64) -> Result<()> {
     if share.is_finite() && (0.0..=1.0).contains(&share) {
         return Ok(());
     }
@@ -356,26 +311,6 @@ impl TokenizerConfig {
             return invalid(
                 format!("data.tokenizer.vocab = {} is not possible", self.vocab),
                 format!("use {least} to {VOCAB_MAX} entries"),
-            );
-        }
-        Ok(())
-    }
-}
-
-impl MaskingConfig {
-    fn validate(&self) -> Result<()> {
-        check_share("masking.share", self.share)?;
-        check_share("masking.mask_share", self.mask_share)?;
-        check_share("masking.random_share", self.random_share)?;
-        check_share("masking.keep_share", self.keep_share)?;
-        if self.share <= 0.0 {
-            return invalid("data.masking.share = 0 leaves nothing to predict", "use e.g. 0.15");
-        }
-        let sum = self.mask_share + self.random_share + self.keep_share;
-        if (sum - 1.0).abs() > SHARE_TOLERANCE {
-            return invalid(
-                format!("mask, random and keep shares of data.masking add up to {sum}, not 1"),
-                "BERT uses 0.8, 0.1 and 0.1",
             );
         }
         Ok(())

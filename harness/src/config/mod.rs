@@ -1,6 +1,7 @@
 //! Configuration: presets, files and `--set` overrides, resolved to one run.
 
 pub mod data;
+mod masking;
 pub mod model;
 pub mod overrides;
 pub mod run;

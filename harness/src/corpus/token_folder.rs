@@ -137,3 +137,90 @@ pub fn load(folder: &Path, packing: Packing) -> Result<Corpus> {
     }
     Ok(corpus)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::data::{DataConfig, Source, TokenizerConfig};
+    use crate::corpus::{Document, DocumentSplits};
+
+    fn splits() -> DocumentSplits {
+        let document = |name: &str, text: &str| Document { name: name.into(), text: text.into() };
+        DocumentSplits {
+            train: vec![document("a", "the cat sat\non the mat"), document("b", "a dog <unk> ran")],
+            validation: vec![document("c", "the dog sat")],
+            test: Vec::new(),
+        }
+    }
+
+    fn config(kind: TokenizerKind, packing: Packing) -> DataConfig {
+        let vocab = if kind == TokenizerKind::Words { 9 } else { 270 };
+        let tokenizer = TokenizerConfig { kind, vocab, ..TokenizerConfig::default() };
+        DataConfig { length: 4, packing, tokenizer, ..DataConfig::default() }
+    }
+
+    const TERMS: Terms = Terms { name: "test", source: "here", licence: "none" };
+
+    #[test]
+    fn invariant_token_folders_read_back_as_the_same_corpus() {
+        for kind in [TokenizerKind::Words, TokenizerKind::Bpe] {
+            for packing in [Packing::Sentences, Packing::Documents] {
+                let folder = tempfile::tempdir().unwrap();
+                let config = config(kind, packing);
+                let corpus = Corpus::from_documents(&splits(), &config, None).unwrap();
+                write(folder.path(), &corpus, (packing, kind), TERMS).unwrap();
+                let tokens = Some(folder.path().to_owned());
+                let tokenizer = TokenizerConfig::default();
+                let by_tokens =
+                    DataConfig { source: Source::Tokens, tokens, tokenizer, ..config.clone() };
+                let read = Corpus::load(&by_tokens, None).unwrap();
+                assert_eq!(read.fingerprint, corpus.fingerprint, "runs would have other names");
+                assert_eq!(read.vocabulary(), corpus.vocabulary());
+                assert_eq!(
+                    read.tokenizer.encode("a cat").unwrap(),
+                    corpus.tokenizer.encode("a cat").unwrap()
+                );
+                let other = if packing == Packing::Sentences {
+                    Packing::Documents
+                } else {
+                    Packing::Sentences
+                };
+                let problem = load(folder.path(), other).unwrap_err().to_string();
+                assert!(problem.contains("data.packing"), "{problem}");
+            }
+        }
+    }
+
+    #[test]
+    fn invariant_folders_that_were_changed_are_refused() {
+        let (kind, packing) = (TokenizerKind::Words, Packing::Sentences);
+        let corpus = Corpus::from_documents(&splits(), &config(kind, packing), None).unwrap();
+        let problem = |file: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>| {
+            let folder = tempfile::tempdir().unwrap();
+            write(folder.path(), &corpus, (packing, kind), TERMS).unwrap();
+            let path = folder.path().join(file);
+            let changed = change(std::fs::read(&path).unwrap());
+            std::fs::write(&path, changed).unwrap();
+            load(folder.path(), packing).unwrap_err().to_string()
+        };
+        // Two tokens exchanged: a valid file of another text.
+        let swapped = problem("train.tokens", &|mut bytes| {
+            let end = bytes.len();
+            bytes.swap(end - 2, end - 4);
+            bytes
+        });
+        assert!(swapped.contains("not those that corpus.toml describes"), "{swapped}");
+        let words = problem("words.txt", &|bytes| [&bytes[..], b"\nmore"].concat());
+        assert!(words.contains("10 words for a vocabulary of 9"), "{words}");
+        let other = problem("words.txt", &|mut bytes| {
+            *bytes.last_mut().unwrap() = b'!';
+            bytes
+        });
+        assert!(other.contains("another tokenizer"), "{other}");
+        let format = problem("corpus.toml", &|bytes| {
+            String::from_utf8(bytes).unwrap().replace("format = 1", "format = 2").into_bytes()
+        });
+        assert!(format.contains("format 2"), "{format}");
+        assert!(load(Path::new("absent"), packing).is_err());
+    }
+}
