@@ -18,6 +18,7 @@ pub mod ls;
 pub mod mutate;
 pub mod export;
 pub mod import;
+pub mod mutate;
 pub mod parity;
 pub mod perturb;
 pub mod plan;
