@@ -22,7 +22,7 @@ weights.safetensors and config.toml.
 
 Examples:
   crossscale import bert/model.safetensors --model bert --out weights/bert
-  crossscale train --model bert --init weights/bert/weights.safetensors --text notes.txt --out runs/fine
+  crossscale train --model bert --init weights/bert/weights.safetensors --text t.txt --out runs/f
   crossscale evaluate weights/bert/weights.safetensors --text notes.txt")]
 pub struct Args {
     /// The safetensors file

@@ -16,9 +16,10 @@ use crate::error::{HarnessError, Result};
 ///
 /// Slot `s = step * sequences_per_batch + row` of the endless training stream holds sequence
 /// `permutation(s / S)[s % S]` of the S training sequences, where the permutation is keyed by
-/// (data seed, epoch) (the identity in a first epoch that is to be in order), masked by the random stream of (data seed, s). A batch is therefore a
-/// pure function of (corpus, configuration, data seed, step): resuming needs no cursor, every
-/// model sees the same tokens and masks, and batches of another size cut the same stream.
+/// (data seed, epoch) (the identity in a first epoch that is to be in order), masked by the random
+/// stream of (data seed, s). A batch is therefore a pure function of (corpus, configuration, data
+/// seed, step): resuming needs no cursor, every model sees the same tokens and masks, and batches
+/// of another size cut the same stream.
 pub struct TrainingBatches {
     corpus: Arc<Corpus>,
     sequences: Sequences,

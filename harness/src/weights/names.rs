@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `bert` | those of Hugging Face's `BertForMaskedLM` ([`baselines::bert::hugging_face_name`]) |
 //! | `pt` | those of the published 2026 tensors, which are the names here |
-//! | `pt2023` | encoder as published (`U`, `V`, …: [`models::pt2023::published_name`]), others as here |
+//! | `pt2023` | encoder as published ([`models::pt2023::published_name`]), others as here |
 //! | `preln`, `ut` | their own |
 
 use baselines::bert::hugging_face_name;

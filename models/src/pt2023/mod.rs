@@ -17,10 +17,13 @@
 //!
 //! # The published training recipe (MLM)
 //!
+//! `crossscale train --preset pt2023-ptb` follows it.
+//!
 //! - Optimiser: Adam, betas .9/.999, eps 1e-9, L2 decay 1.4e-6 added to the gradient; clip at
 //!   global norm 5 over all parameters.
-//! - Learning rate: 1e-3, no warm-up; halved after 5 epochs without a better dev loss, stop below
-//!   1e-7; at most 200 epochs; the best dev checkpoint is tested.
+//! - Learning rate: 1e-3, no warm-up; halved after more than 5 epochs in a row without a better dev
+//!   loss (flair's `AnnealOnPlateau`), stop below 1e-7; at most 200 epochs; the best dev checkpoint
+//!   is tested.
 //! - Batch: 64 sentences as 4 chunks of 16. A chunk's loss is the mean over its masked tokens and
 //!   the 4 gradients are summed, not averaged: Adam hides that, the clip does not.
 //! - Regulariser: 5e-4 times the norm (not its square) of T, once per chunk
