@@ -6,10 +6,10 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-#[path = "cli/experiments.rs"]
-mod experiments;
 #[path = "cli/data.rs"]
 mod data;
+#[path = "cli/experiments.rs"]
+mod experiments;
 #[path = "cli/weights.rs"]
 mod weights;
 

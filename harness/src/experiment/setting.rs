@@ -39,6 +39,7 @@ impl Setting<'_> {
             seed,
             data_seed: seed,
             path: ComputePath::Fused,
+            init: None,
         };
         run.validate()?;
         Ok(run)

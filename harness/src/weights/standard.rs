@@ -11,7 +11,8 @@ use crate::error::{HarnessError, Result};
 use crate::ledger::canonical;
 
 /// Keys that decide how a model is initialised or trained, not what it computes.
-const NOT_FORWARD: [&str; 8] = [
+const NOT_FORWARD: [&str; 9] = [
+    "zero_readout",
     "init_std",
     "initial",
     "halting_bias",
