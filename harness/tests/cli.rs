@@ -10,6 +10,8 @@ use tempfile::TempDir;
 mod data;
 #[path = "cli/experiments.rs"]
 mod experiments;
+#[path = "cli/parity.rs"]
+mod parity;
 #[path = "cli/weights.rs"]
 mod weights;
 
@@ -285,28 +287,6 @@ fn cli_bad_input_is_one_clear_error_with_its_exit_code() {
         assert!(message.contains("hint: "), "no remedy: {message}");
         assert!(!folder.path().join("out/runs").exists(), "something half-written: {message}");
     }
-}
-
-#[test]
-fn cli_parity_tells_agreement_from_damage() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/known_answers");
-    let file = golden.join("pt2026/exact_rope.safetensors");
-    let folder = TempDir::new().unwrap();
-    let run = |path: &Path| crossscale(folder.path(), &["parity", path.to_str().unwrap()]);
-    assert_eq!(run(&file).status.code(), Some(0));
-    assert_eq!(run(&folder.path().join("absent.safetensors")).status.code(), Some(3));
-    let broken = folder.path().join("broken.safetensors");
-    std::fs::write(&broken, b"not a known answer").unwrap();
-    assert_eq!(run(&broken).status.code(), Some(2));
-    let mut bytes = std::fs::read(&file).unwrap();
-    let place = {
-        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        let loss = tensors.tensor("loss").unwrap().data().as_ptr() as usize;
-        loss - bytes.as_ptr() as usize
-    };
-    bytes[place + 6] ^= 0x10;
-    std::fs::write(&broken, bytes).unwrap();
-    assert_eq!(run(&broken).status.code(), Some(10));
 }
 
 /// A coordinate check of seconds: three widths, one iteration.
