@@ -1,6 +1,7 @@
 //! Trains Probabilistic Transformers and Transformers at matched budgets, proves the muP
 //! invariants and reports masked-language-modelling losses with intervals.
 
+pub mod benchmark;
 pub mod cmd;
 pub mod config;
 pub mod coordcheck;

@@ -1,4 +1,7 @@
-//! Settings of the whole process that candle's speed on a CPU depends on.
+//! Settings of the whole process that candle's speed on a CPU depends on, and its memory.
+
+/// The variable from which candle reads its number of threads.
+const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
 
 /// Keeps large buffers inside the process between steps; a no-op where glibc is not the
 /// allocator. glibc returns big blocks to the system at once, so every tensor of the reference
@@ -23,14 +26,31 @@ pub fn keep_large_blocks() {
 /// system for its processors at every product, which makes small products several times slower.
 /// Must be called before any thread is started.
 pub fn fix_candle_threads() {
-    const VARIABLE: &str = "RAYON_NUM_THREADS";
-    if std::env::var_os(VARIABLE).is_some() {
+    if std::env::var_os(THREADS_VARIABLE).is_some() {
         return;
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    set_candle_threads(cores());
+}
+
+/// Makes candle use `threads` threads. Must be called before any thread is started.
+pub fn set_candle_threads(threads: usize) {
     #[expect(unsafe_code, reason = "the environment is changed before any thread exists")]
-    // SAFETY: called first in main, so no other thread can read the environment meanwhile.
+    // SAFETY: called before any thread is started, so none can read the environment meanwhile.
     unsafe {
-        std::env::set_var(VARIABLE, cores.to_string());
+        std::env::set_var(THREADS_VARIABLE, threads.to_string());
     }
+}
+
+/// Processors this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Highest resident memory of this process so far, in bytes; `None` where the system does not
+/// tell (`VmHWM` of Linux).
+pub fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
 }

@@ -6,6 +6,7 @@
 
 use models::fused::panel::Store;
 use models::fused::rows;
+use models::fused::stage::{Stage, enter};
 
 use super::forward::rotate;
 use super::memory::{Memory, Record, record_at};
@@ -21,10 +22,15 @@ fn feed_forward(
     sums: &mut [f32],
 ) {
     let (plan, block) = (pass.plan, pass.plan.block(step));
+    let inner = enter(Stage::Inner);
     rows::add_column_sums(record.d_outer, &mut sums[block.outer_bias.clone()]);
+    let stage = enter(Stage::ProductsInputs);
     pass.backward(block.outer, (record.d_outer, 0, plan.width), Store::Set, d_active);
+    drop(stage);
     rows::apply_derivative(d_active, plan.inner, record.inner);
     rows::add_column_sums(record.inner, &mut sums[block.inner_bias.clone()]);
+    drop(inner);
+    let _stage = enter(Stage::ProductsInputs);
     for (part, &matrix) in block.inner.iter().enumerate() {
         let stride = plan.inner * plan.inner_parts;
         let store = if part == 0 { store } else { Store::Add };
@@ -43,7 +49,10 @@ fn attention(
 ) {
     let (plan, block, width) = (pass.plan, pass.plan.block(step), pass.plan.width);
     rows::add_column_sums(record.d_output, &mut sums[block.output_bias.clone()]);
+    let stage = enter(Stage::ProductsInputs);
     pass.backward(block.output, (record.d_output, 0, width), Store::Set, d_context);
+    drop(stage);
+    let stage = enter(Stage::HeadProducts);
     let (heads, length) = (pass.division.heads(plan), pass.division.length);
     let sequences = record
         .projections
@@ -53,8 +62,12 @@ fn attention(
     for ((projections, probabilities), d_context) in sequences {
         heads.backward(projections, probabilities, d_context, scratch);
     }
+    drop(stage);
+    let stage = enter(Stage::HeadMoves);
     rotate(pass, record.projections, -1.0);
     rows::add_column_sums(record.projections, &mut sums[block.projection_bias.clone()]);
+    drop(stage);
+    let _stage = enter(Stage::ProductsInputs);
     for (part, &matrix) in block.projections.iter().enumerate() {
         let store = if part == 0 { store } else { Store::Add };
         pass.backward(matrix, (record.projections, part * width, 3 * width), store, result);
@@ -114,6 +127,7 @@ pub(super) fn encoder(
     sums: &mut [f32],
 ) {
     let (plan, width) = (pass.plan, pass.plan.width);
+    let _stage = enter(Stage::Normalisers);
     let chunk = pass.chunk(index);
     for step in (0..plan.family.depth).rev() {
         let block = plan.block(step);

@@ -4,6 +4,7 @@ use models::batch::Batch;
 use models::engine::{BatchLoss, Engine};
 use models::error::{ModelError, Result};
 use models::fused::buffer::Buffer;
+use models::fused::stage::{Stage, enter};
 use models::fused::{parallel, rows};
 
 use super::divide::for_each;
@@ -153,18 +154,22 @@ impl Workspace {
     /// The gradients that need all chunks: decoder, vectors and tables.
     fn finish(&mut self, pass: &Pass, gradients: &mut [f32]) {
         let plan = pass.plan;
+        let stage = enter(Stage::Sums);
         let (total, others) = self.sums.as_mut_slice().split_at_mut(plan.vector_total);
         for sums in others.chunks_exact(plan.vector_total) {
             rows::add_scaled(total, sums, 1.0);
         }
+        drop(stage);
         let operands = (self.logits.as_slice(), self.outputs.as_slice());
         weights::decoder(pass, operands, gradients, total);
+        let stage = enter(Stage::Sums);
         for vector in &plan.vectors {
             if let Some(range) = &vector.range {
                 let sums = &total[vector.place.clone()];
                 rows::add_scaled(&mut gradients[range.clone()], sums, vector.factor);
             }
         }
+        drop(stage);
         weights::tables(pass, self.d_embedding.as_slice(), gradients);
     }
 }
@@ -210,7 +215,9 @@ impl Engine for FusedEngine {
         let total = self.prepared.plan.parameter_total;
         assert_eq!(parameters.len(), total, "parameter buffer does not fit the layout");
         assert_eq!(gradients.len(), total, "gradient buffer does not fit the layout");
+        let stage = enter(Stage::Sums);
         gradients.fill(0.0);
+        drop(stage);
         if batch.targets.is_empty() {
             return Ok(BatchLoss { loss_nats: 0.0, auxiliary: 0.0 });
         }

@@ -1,12 +1,14 @@
 //! Forward pass of one chunk through the embedding and the blocks.
 
 use models::fused::rows;
+use models::fused::stage::{Stage, enter};
 
 use super::memory::{Memory, Record, record_at};
 use super::pass::Pass;
 
 /// Positions of the stream from the tables.
 fn embed(pass: &Pass, index: usize, memory: &mut Memory<&mut [f32]>) {
+    let _stage = enter(Stage::Embedding);
     let (plan, width) = (pass.plan, pass.plan.width);
     let tokens = &pass.parameters[plan.token.range.clone()];
     let first = pass.division.first_row(index);
@@ -41,11 +43,16 @@ fn attention(
 ) {
     let (plan, block, width) = (pass.plan, pass.plan.block(step), pass.plan.width);
     let input = if plan.family.pre_norm { &memory.input } else { &memory.stream };
+    let stage = enter(Stage::ProductsForward);
     for (part, &matrix) in block.projections.iter().enumerate() {
         pass.forward(matrix, input, record.projections, part * width, 3 * width);
     }
+    drop(stage);
+    let stage = enter(Stage::HeadMoves);
     rows::add_to_rows(record.projections, pass.vector(&block.projection_bias));
     rotate(pass, record.projections, 1.0);
+    drop(stage);
+    let stage = enter(Stage::HeadProducts);
     let (heads, length) = (pass.division.heads(plan), pass.division.length);
     let first = pass.division.chunk(index, 0).first;
     let sequences = record
@@ -58,6 +65,8 @@ fn attention(
         let words = words.map(|words| &words[(first + sequence) * length..][..length]);
         heads.forward(projections, words, probabilities, context, memory.scratch);
     }
+    drop(stage);
+    let _stage = enter(Stage::ProductsForward);
     pass.forward(block.output, record.context, memory.branch, 0, width);
 }
 
@@ -83,15 +92,20 @@ fn feed_forward(
 ) {
     let (plan, block) = (pass.plan, pass.plan.block(step));
     let input = if plan.family.pre_norm { &memory.input } else { &memory.stream };
+    let stage = enter(Stage::ProductsForward);
     for (part, &matrix) in block.inner.iter().enumerate() {
         let stride = plan.inner * plan.inner_parts;
         pass.forward(matrix, input, record.inner, part * plan.inner, stride);
     }
+    drop(stage);
+    let stage = enter(Stage::Inner);
     let bias = pass.vector(&block.inner_bias);
     match plan.inner_parts {
         1 => rows::gelu(record.inner, bias, record.active),
         _ => rows::swiglu(record.inner, bias, record.active),
     }
+    drop(stage);
+    let _stage = enter(Stage::ProductsForward);
     pass.forward(block.outer, record.active, memory.branch, 0, plan.width);
 }
 
@@ -100,6 +114,7 @@ pub(super) fn encode(pass: &Pass, index: usize, memory: &mut Memory<&mut [f32]>)
     let (plan, width, epsilon) = (pass.plan, pass.plan.width, pass.plan.epsilon);
     let chunk = pass.chunk(index);
     embed(pass, index, memory);
+    let _stage = enter(Stage::Normalisers);
     for step in 0..plan.family.depth {
         let block = plan.block(step);
         let records = std::mem::take(&mut memory.records);

@@ -3,6 +3,7 @@
 use models::fused::buffer::LINE;
 use models::fused::panel::Store;
 use models::fused::rows;
+use models::fused::stage::{Stage, enter};
 
 use super::memory::Memory;
 use super::pass::Pass;
@@ -46,6 +47,7 @@ pub(super) fn forward(
     out: &mut HeadOutput,
 ) {
     let (plan, width, epsilon) = (pass.plan, pass.plan.width, pass.plan.epsilon);
+    let _dense = enter(Stage::Dense);
     let targets = pass.targets(index);
     let first = pass.division.first_row(index);
     let head = &mut memory.head;
@@ -63,7 +65,10 @@ pub(super) fn forward(
     rows::normalise(head.first, width, epsilon, head.normal, head.deviations);
     pass.affine(&plan.head_norm, head.normal, out.output);
     let stride = logits_stride(plan.vocab);
+    let stage = enter(Stage::DecoderProducts);
     pass.forward(plan.decoder, out.output, out.logits, 0, stride);
+    drop(stage);
+    let _entropy = enter(Stage::CrossEntropy);
     let bias = pass.vector(&plan.decoder_bias);
     let scale = 1.0 / pass.batch.targets.len().max(1) as f32;
     let rows = out.logits.chunks_exact_mut(stride).zip(out.losses.iter_mut());
@@ -81,11 +86,14 @@ pub(super) fn backward(
     logits: &[f32],
     sums: &mut [f32],
 ) {
+    let _dense = enter(Stage::Dense);
     let (plan, width) = (pass.plan, pass.plan.width);
     let head = &mut memory.head;
     let stride = logits_stride(plan.vocab);
     let (first, second) = (&mut *head.first, &mut *head.second);
+    let stage = enter(Stage::DecoderProducts);
     pass.backward(plan.decoder, (logits, 0, stride), Store::Set, first);
+    drop(stage);
     let normal = (&*head.normal, &*head.deviations);
     pass.norm_backward(&plan.head_norm, normal, first, (false, second), sums);
     rows::apply_derivative(second, width, head.inner);

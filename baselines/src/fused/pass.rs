@@ -13,7 +13,7 @@ use super::plan::{Matrix, Norm, Plan};
 pub(super) struct Pass<'a> {
     pub plan: &'a Plan,
     pub parameters: &'a [f32],
-    /// Packed effective transposes of the matrices.
+    /// Packed matrices and packed effective transposes.
     pub packed: &'a [f32],
     /// Effective vectors.
     pub vectors: &'a [f32],
@@ -64,7 +64,7 @@ impl<'a> Pass<'a> {
     ) {
         let matrix: &Matrix = &self.plan.matrices[which];
         let sizes = (d_x.len() / matrix.inputs, matrix.inputs, matrix.outputs);
-        let right = Right::Rows(&self.parameters[matrix.range.clone()], matrix.inputs);
+        let right = Right::Packed(&self.packed[matrix.packed_rows.clone()]);
         let left = Left::rows(&d_y[column..], stride);
         product(sizes, matrix.factor, left, right, store, d_x, matrix.inputs);
     }

@@ -34,6 +34,8 @@ pub(super) struct Matrix {
     pub factor: f32,
     /// Place of the packed effective transpose.
     pub packed: Range<usize>,
+    /// Place of the packed matrix as it is stored, without its factor.
+    pub packed_rows: Range<usize>,
     pub site: Site,
 }
 
@@ -163,9 +165,11 @@ impl Builder<'_> {
         let (range, factor) = self.find(name)?;
         assert_eq!(range.len(), outputs * inputs, "the plan knows the shape of {name}");
         let packed = self.packed_total..self.packed_total + packed_len(inputs, outputs);
-        self.packed_total = packed.end.next_multiple_of(models::fused::buffer::LINE);
+        let next = packed.end.next_multiple_of(models::fused::buffer::LINE);
+        let packed_rows = next..next + packed_len(outputs, inputs);
+        self.packed_total = packed_rows.end.next_multiple_of(models::fused::buffer::LINE);
         let factor = (factor * scale) as f32;
-        self.matrices.push(Matrix { range, outputs, inputs, factor, packed, site });
+        self.matrices.push(Matrix { range, outputs, inputs, factor, packed, packed_rows, site });
         Ok(self.matrices.len() - 1)
     }
 

@@ -1,7 +1,9 @@
 //! Packing of weights before the passes, weight gradients after them.
 
-use models::fused::panel::{Left, PANEL, Right, Store, pack_columns, packed_len, product};
+use models::fused::gemm::{Matrix as Operand, MatrixMut, Update, multiply};
+use models::fused::panel::{PANEL, pack_columns, pack_rows, packed_len};
 use models::fused::parallel;
+use models::fused::stage::{Stage, enter};
 
 use super::divide::{Divide, for_each};
 use super::head::logits_stride;
@@ -10,7 +12,7 @@ use super::pass::Pass;
 use super::plan::{Matrix, Plan, Site};
 
 /// Entries of a weight gradient that one task computes, about.
-const TASK_ENTRIES: usize = 8192;
+const TASK_ENTRIES: usize = 1 << 15;
 /// A multiple of the rows of every kernel's tile.
 const TASK_ROWS: usize = 24;
 /// Panels that one task packs.
@@ -18,6 +20,7 @@ const TASK_PANELS: usize = 16;
 
 /// Effective copies of all vectors.
 pub(super) fn copy_vectors(plan: &Plan, parameters: &[f32], vectors: &mut [f32]) {
+    let _stage = enter(Stage::Pack);
     for vector in &plan.vectors {
         let to = &mut vectors[vector.place.clone()];
         match &vector.range {
@@ -53,10 +56,19 @@ impl Divide for Packing<'_> {
 /// Packs the effective transpose of every matrix.
 pub(super) fn pack(plan: &Plan, parameters: &[f32], packed: &mut [f32]) {
     for_each(Packing { matrices: &plan.matrices, packed }, &|work: Packing| {
+        let _stage = enter(Stage::Pack);
         let matrix = &work.matrices[0];
         let source = &parameters[matrix.range.clone()];
         let block = TASK_PANELS * PANEL;
-        let packed = &mut work.packed[..matrix.packed.len()];
+        let (packed, rest) = work.packed.split_at_mut(matrix.packed.len());
+        let rows = &mut rest[matrix.packed_rows.start - matrix.packed.end..];
+        let rows = &mut rows[..matrix.packed_rows.len()];
+        let (depth, columns) = (matrix.outputs, matrix.inputs);
+        parallel::for_each_block(rows, packed_len(depth, PANEL), |index, packed| {
+            let first = index * PANEL;
+            let sizes = (depth, PANEL.min(columns - first));
+            pack_rows(&source[first..], columns, sizes, 1.0, packed);
+        });
         parallel::for_each_block(packed, packed_len(matrix.inputs, block), |index, packed| {
             let first = index * block;
             let columns = block.min(matrix.outputs - first);
@@ -154,15 +166,16 @@ pub(super) fn accumulate(
         let gradient = &mut work.gradients[..matrix.range.len()];
         let rows = (TASK_ENTRIES / matrix.inputs).max(1).next_multiple_of(TASK_ROWS);
         parallel::for_each_block(gradient, rows * matrix.inputs, |block, gradient| {
+            let _stage = enter(Stage::ProductsWeights);
             let rows = (block * rows, gradient.len() / matrix.inputs);
             for (chunk, arena) in arenas.chunks_exact(stride).enumerate() {
                 applications(pass, matrix.site, (first + chunk, arena), |d_y, x| {
                     let depth = x.len() / matrix.inputs;
-                    let left = Left::transposed(&d_y.data[rows.0..], d_y.stride);
-                    let right = Right::Rows(x, matrix.inputs);
-                    let sizes = (rows.1, matrix.inputs, depth);
-                    let factor = matrix.factor;
-                    product(sizes, factor, left, right, Store::Add, gradient, matrix.inputs);
+                    let shape = (depth, rows.1);
+                    let d_y = Operand::strided(&d_y.data[rows.0..], shape, (d_y.stride, 1));
+                    let x = Operand::new(x, depth, matrix.inputs);
+                    let sum = MatrixMut::new(gradient, rows.1, matrix.inputs);
+                    multiply(matrix.factor, d_y.transposed(), x, Update::Add, sum);
                 });
             }
         });
@@ -183,12 +196,15 @@ pub(super) fn decoder(
     let targets = pass.batch.targets.len();
     let rows = (TASK_ENTRIES / width).max(1).next_multiple_of(TASK_ROWS);
     parallel::for_each_block(&mut gradients[matrix.range.clone()], rows * width, |block, part| {
-        let sizes = (part.len() / width, width, targets);
-        let left = Left::transposed(&logits[block * rows..], stride);
-        let right = Right::Rows(outputs, width);
-        product(sizes, matrix.factor, left, right, Store::Add, part, width);
+        let _stage = enter(Stage::DecoderProducts);
+        let shape = (targets, part.len() / width);
+        let logits = Operand::strided(&logits[block * rows..], shape, (stride, 1));
+        let outputs = Operand::new(outputs, targets, width);
+        let sum = MatrixMut::new(part, shape.1, width);
+        multiply(matrix.factor, logits.transposed(), outputs, Update::Add, sum);
     });
     parallel::for_each_block(&mut sums[plan.decoder_bias.clone()], 1024, |block, sums| {
+        let _stage = enter(Stage::CrossEntropy);
         for row in logits.chunks_exact(stride) {
             models::fused::rows::add_scaled(sums, &row[block * 1024..], 1.0);
         }
@@ -199,6 +215,7 @@ pub(super) fn decoder(
 pub(super) fn tables(pass: &Pass, d_embedding: &[f32], gradients: &mut [f32]) {
     /// Parts of the vocabulary, each looking for its tokens.
     const PARTS: usize = 16;
+    let _stage = enter(Stage::Scatter);
     let (plan, width) = (pass.plan, pass.plan.width);
     let add = models::fused::rows::add_scaled;
     let entries = plan.vocab.div_ceil(PARTS);

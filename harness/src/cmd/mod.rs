@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{HarnessError, Result};
 
+pub mod bench;
 pub mod bless;
 pub mod compare;
 pub mod coordcheck;
@@ -74,6 +75,8 @@ enum Verb {
     Evaluate(evaluate::Args),
     /// Build corpora beside the embedded one.
     Data(data::Args),
+    /// Measure a training step: tokens per second, share of the product rate, memory, stages.
+    Bench(bench::Args),
     /// Judge short trainings by bands measured from seeds.
     Regress(regress::Args),
 }
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
         Verb::Import(args) => import::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),
         Verb::Data(args) => data::run(&args),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Regress(args) => regress::run(&args),
     };
     match outcome {

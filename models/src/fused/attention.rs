@@ -4,6 +4,7 @@
 use super::buffer::Cut;
 use super::panel::{Left, Right, Store, pack_columns, pack_rows, packed_len, product};
 use super::softmax;
+use super::stage::{Stage, enter};
 
 /// Sizes of the attention of one sequence.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,9 +52,12 @@ impl Heads {
         for (head, p) in probabilities.chunks_exact_mut(n * n).enumerate() {
             let (query, key) = (head * dim, width + head * dim);
             let value = key + width;
+            let stage = enter(Stage::HeadMoves);
             self.pack_transposed(&projections[key..], scratch);
+            drop(stage);
             let (queries, keys) = (Left::rows(&projections[query..], row), Right::Packed(scratch));
             product((n, n, dim), self.scale, queries, keys, Store::Set, p, n);
+            let stage = enter(Stage::HeadSoftmax);
             if let Some(words) = words {
                 for row in p.chunks_exact_mut(n) {
                     let forbidden = row.iter_mut().zip(words).filter(|(_, word)| !**word);
@@ -61,6 +65,7 @@ impl Heads {
                 }
             }
             softmax::rows(p, n);
+            drop(stage);
             let (p, values) = (Left::rows(p, n), Right::Rows(&projections[value..], row));
             product((n, dim, n), 1.0, p, values, Store::Set, &mut context[query..], width);
         }
@@ -85,13 +90,17 @@ impl Heads {
             let value = key + width;
             let gradient = &gradient[query..];
             let sizes = (n, dim, n);
+            let stage = enter(Stage::HeadMoves);
             pack_rows(&projections[query..], row, (n, dim), 1.0, queries);
             pack_rows(&projections[key..], row, (n, dim), 1.0, keys);
             self.pack_transposed(&projections[value..], values);
+            drop(stage);
             // d P = dO V^T, then through the softmax
             let left = Left::rows(gradient, width);
             product((n, n, dim), 1.0, left, Right::Packed(values), Store::Set, scores, n);
+            let stage = enter(Stage::HeadSoftmax);
             softmax::rows_backward(p, scores, n, self.scale);
+            drop(stage);
             // d V = P^T dO, d Q = dS K, d K = dS^T Q
             let (left, right) = (Left::transposed(p, n), Right::Rows(gradient, width));
             product(sizes, 1.0, left, right, Store::Set, &mut projections[value..], row);

@@ -9,6 +9,7 @@ use super::elementwise::{accumulate_rows, add, add_to_rows, scale};
 use super::gemm::{Matrix, MatrixMut, Update, multiply};
 use super::math::{exp, map_sum, maximum};
 use super::parallel::{self, Shared};
+use super::stage::{Stage, enter};
 
 /// Vocabulary entries per block.
 const BLOCK: usize = 256;
@@ -118,7 +119,9 @@ fn block_logits(
     let weight = &decoder.weight[entries.start * width..entries.end * width];
     let transposed = Matrix::new(weight, size, width).transposed();
     let c = MatrixMut::new(out, count, size);
+    let stage = enter(Stage::DecoderProducts);
     multiply(decoder.weight_scale, rows, transposed, Update::Replace, c);
+    drop(stage);
     if !decoder.bias.is_empty() {
         add_to_rows(decoder.bias_scale, &decoder.bias[entries], out);
     }
@@ -137,6 +140,7 @@ pub fn losses(
     if count == 0 {
         return;
     }
+    let _stage = enter(Stage::CrossEntropy);
     let width = rows.len() / count;
     let cut = Cut::new(decoder.vocab);
     let exponentials = Shared::new(grow(&mut workspace.exponentials, count * decoder.vocab, 0.0));
@@ -214,6 +218,7 @@ pub fn gradients(
         d_bias.fill(0.0);
         return;
     }
+    let _stage = enter(Stage::CrossEntropy);
     let width = rows.len() / count;
     let cut = Cut::new(decoder.vocab);
     let partial_size = count * width;
@@ -251,6 +256,7 @@ pub fn gradients(
                 accumulate_rows(logits, d_bias);
                 scale(decoder.bias_scale, d_bias);
             }
+            let _stage = enter(Stage::DecoderProducts);
             let logits = Matrix::new(logits, count, size);
             let c = MatrixMut::new(d_weight, size, width);
             multiply(decoder.weight_scale, logits.transposed(), matrix, Update::Replace, c);

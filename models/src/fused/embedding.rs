@@ -62,6 +62,7 @@ pub fn scatter(
     d_table: &mut [f32],
 ) {
     parallel::for_each_block(d_table, BLOCK_ENTRIES * width, |index, part| {
+        let _stage = super::stage::enter(super::stage::Stage::Scatter);
         if start == Start::Zero {
             part.fill(0.0);
         }

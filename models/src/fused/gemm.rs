@@ -17,7 +17,7 @@ const PARALLEL_THRESHOLD: usize = 1 << 17;
 /// Entries of B packed at a time.
 const PACKED_ENTRIES: usize = 1 << 17;
 /// Rows of B a multiple of this far apart share cache sets: they are packed first,
-const ALIASED_STRIDE: usize = 256;
+const ALIASED_STRIDE: usize = 128;
 /// if there are at least this many rows of C to gain from it.
 const ALIASED_ROWS: usize = 64;
 

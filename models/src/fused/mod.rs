@@ -24,6 +24,7 @@ pub mod panel;
 pub mod parallel;
 pub mod rows;
 pub mod softmax;
+pub mod stage;
 
 /// The same `count` random cases on every run.
 #[cfg(test)]

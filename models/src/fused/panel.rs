@@ -20,6 +20,9 @@ use super::dispatch::{Level, level};
 pub const PANEL: usize = 32;
 /// Longest chain of multiply-adds before the sum goes to memory.
 pub const DEPTH: usize = 512;
+/// Entries of A that are used with all panels of B before the next rows' turn: they stay in the
+/// second-level cache (128 KiB).
+const BLOCK_ENTRIES: usize = 1 << 15;
 
 /// Left operand: entry `(i, p)` is `data[i * row_stride + p * depth_stride]`.
 #[derive(Clone, Copy)]
@@ -184,15 +187,21 @@ pub fn product(
         }
         Right::Packed(data) => assert!(packed_len(depth, columns) <= data.len(), "B is too short"),
     }
+    super::stage::count_product(rows * columns * depth);
     let (kernel, tile_rows) = kernel();
     for first_term in (0..depth).step_by(DEPTH) {
         let terms = DEPTH.min(depth - first_term);
-        for first_column in (0..columns).step_by(PANEL) {
+        let block = (BLOCK_ENTRIES / terms).next_multiple_of(tile_rows);
+        let panels = (0..columns).step_by(PANEL);
+        let blocks = (0..rows).step_by(block);
+        for (first_block, first_column) in
+            blocks.flat_map(|block| panels.clone().map(move |panel| (block, panel)))
+        {
             let (b, b_stride) = match b {
                 Right::Rows(data, stride) => (&data[first_term * stride + first_column..], stride),
                 Right::Packed(data) => (&data[first_column * depth + first_term * PANEL..], PANEL),
             };
-            for first_row in (0..rows).step_by(tile_rows) {
+            for first_row in (first_block..rows.min(first_block + block)).step_by(tile_rows) {
                 let tile = Tile {
                     a: a.data[first_row * a.row_stride + first_term * a.depth_stride..].as_ptr(),
                     row_stride: a.row_stride,

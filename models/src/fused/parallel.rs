@@ -2,12 +2,18 @@
 
 use rayon::prelude::*;
 
+use super::stage;
+
 /// Runs `task(0..count)`; each index once, in any order. On one thread it is a plain loop.
 pub fn for_each(count: usize, task: impl Fn(usize) + Send + Sync) {
     if count <= 1 || rayon::current_num_threads() == 1 {
         (0..count).for_each(task);
     } else {
-        (0..count).into_par_iter().with_max_len(1).for_each(task);
+        let stage = stage::current();
+        (0..count).into_par_iter().with_max_len(1).for_each(|index| {
+            let _stage = stage::share(stage);
+            task(index);
+        });
     }
 }
 
@@ -21,7 +27,11 @@ pub fn for_each_block<T: Send>(
         data.chunks_mut(block).enumerate().for_each(|(index, block)| task(index, block));
     } else {
         let blocks = data.par_chunks_mut(block).with_max_len(1).enumerate();
-        blocks.for_each(|(index, block)| task(index, block));
+        let stage = stage::current();
+        blocks.for_each(|(index, block)| {
+            let _stage = stage::share(stage);
+            task(index, block);
+        });
     }
 }
 

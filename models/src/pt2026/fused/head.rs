@@ -9,6 +9,7 @@ use crate::fused::elementwise::{add_to_rows, column_sums, column_sums_scratch, s
 use crate::fused::gemm::{Matrix, MatrixMut, Update, multiply_parallel};
 use crate::fused::layer_norm;
 use crate::fused::parallel;
+use crate::fused::stage::{Stage, enter};
 
 /// Epsilon of the layer normalisation.
 const NORM_EPSILON: f32 = 1e-5;
@@ -79,6 +80,7 @@ impl Head {
 
     /// Losses of the targets whose scores are in `z` and labels in `labels`.
     pub fn forward(&mut self, plan: &Plan, parameters: &[f32], keep: bool) {
+        let _stage = enter(Stage::Dense);
         let (rows, width) = (self.labels.len(), plan.width);
         let (z, sums) = (&self.z, parallel::Shared::new(&mut self.sums));
         parallel::for_each_block(&mut self.x, BLOCK_ROWS * width, |index, x| {
@@ -117,6 +119,7 @@ impl Head {
     /// Gradients of the mean loss: of the head's parameters into `gradients`, of the scores into
     /// `d_z`.
     pub fn backward(&mut self, plan: &Plan, parameters: &[f32], gradients: &mut [f32]) {
+        let _stage = enter(Stage::Dense);
         let (rows, width) = (self.labels.len(), plan.width);
         self.decoder_gradients(plan, parameters, gradients);
         let [gain, bias] = [&plan.norm_gain, &plan.norm_bias].map(|place| place.range.clone());

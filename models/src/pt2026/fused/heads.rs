@@ -5,6 +5,7 @@ use super::rotary::{Move, Table, Turn, move_rows};
 use crate::fused::buffer::Buffer;
 use crate::fused::gemm::{Matrix, MatrixMut, Update, multiply};
 use crate::fused::softmax;
+use crate::fused::stage::{Stage, enter};
 use crate::pt2026::Rope;
 
 /// Turns of the tiles of one model.
@@ -63,6 +64,7 @@ impl Task<'_> {
 
     /// Cuts a tile out of `(n, K)`.
     fn cut(&self, turn: Turn, scale: f32, half: Half, from: &[f32], tile: &mut [f32]) {
+        let _stage = enter(Stage::HeadMoves);
         let Plan { rank, stacked, .. } = *self.plan;
         let how = Move { turn, scale, rank, from_stride: stacked, to_stride: rank };
         move_rows(&how, self.table, &from[self.span(half)], tile);
@@ -70,6 +72,7 @@ impl Task<'_> {
 
     /// Puts a tile into `(n, K)`.
     fn put(&self, turn: Turn, scale: f32, half: Half, tile: &[f32], to: &mut [f32]) {
+        let _stage = enter(Stage::HeadMoves);
         let Plan { rank, stacked, .. } = *self.plan;
         let how = Move { turn, scale, rank, from_stride: rank, to_stride: stacked };
         move_rows(&how, self.table, tile, &mut to[self.span(half)]);
@@ -127,8 +130,10 @@ impl Task<'_> {
         self.cut(turns.scores, plan.project[1], Half::V, projected, v);
         let (u, v) = (self.tile(u), self.tile(v));
         multiply(plan.logit_factor, u, v.transposed(), Update::Replace, self.square_mut(posterior));
+        let stage = enter(Stage::HeadSoftmax);
         self.forbid(posterior);
         softmax::rows(posterior, self.length);
+        drop(stage);
         let p = self.square(posterior);
         multiply(1.0, p, v, Update::Replace, self.tile_mut(message));
         self.put(turns.scores.inverse(), plan.send[0], Half::U, message, h);
@@ -176,7 +181,9 @@ impl Task<'_> {
             let b = self.tile(from_dependents).transposed();
             multiply(1.0, sent, b, Update::Add, self.square_mut(d_logits));
         }
+        let stage = enter(Stage::HeadSoftmax);
         softmax::rows_backward(posterior, d_logits, self.length, plan.logit_factor);
+        drop(stage);
         let d_logits = self.square(d_logits);
         multiply(1.0, d_logits, v, Update::Replace, self.tile_mut(d_tile));
         if plan.dependent_message {

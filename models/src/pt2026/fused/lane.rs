@@ -12,8 +12,11 @@ use super::rotary::Table;
 use crate::fused::buffer::Buffer;
 use crate::fused::elementwise::{add_scaled, scale};
 use crate::fused::gemm::{Matrix, MatrixMut, Update, multiply};
-use crate::fused::panel::{Left, PANEL, Right, Store, pack_columns, packed_len, product};
+use crate::fused::panel::{
+    Left, PANEL, Right, Store, pack_columns, pack_rows, packed_len, product,
+};
 use crate::fused::parallel;
+use crate::fused::stage::{Stage, enter};
 
 /// Panels of W^T packed by one task.
 const PANELS_PER_TASK: usize = 4;
@@ -38,17 +41,18 @@ impl Extent {
 pub(super) struct Shared<'a> {
     pub plan: &'a Plan,
     pub table: &'a Table,
-    /// All parameters.
-    pub parameters: &'a [f32],
     /// W^T as packed panels.
     pub turned_factors: &'a [f32],
+    /// W as packed panels.
+    pub packed_factors: &'a [f32],
 }
 
 impl<'a> Shared<'a> {
-    /// W `(K, N)`.
-    fn factors(&self) -> Matrix<'a> {
-        let plan = self.plan;
-        Matrix::new(&self.parameters[plan.factors.clone()], plan.stacked, plan.width)
+    /// `c = h W` or `c += h W`: `h` `(rows, K)`, `c` `(rows, N)`.
+    fn messages(&self, rows: usize, h: &[f32], store: Store, c: &mut [f32]) {
+        let Plan { width, stacked, .. } = *self.plan;
+        let (left, right) = (Left::rows(h, stacked), Right::Packed(self.packed_factors));
+        product((rows, width, stacked), 1.0, left, right, store, c, width);
     }
 
     /// `c = x W^T`: `x` `(rows, N)`, `c` `(rows, K)`.
@@ -59,6 +63,19 @@ impl<'a> Shared<'a> {
     }
 }
 
+/// Packs W for [`Shared`].
+pub(super) fn pack_factors(plan: &Plan, parameters: &[f32], packed: &mut Buffer) {
+    let (depth, columns) = (plan.stacked, plan.width);
+    packed.reserve(packed_len(depth, columns));
+    let factors = &parameters[plan.factors.clone()];
+    parallel::for_each_block(packed, packed_len(depth, PANEL), |index, packed| {
+        let _stage = enter(Stage::Pack);
+        let first = index * PANEL;
+        let sizes = (depth, PANEL.min(columns - first));
+        pack_rows(&factors[first..], columns, sizes, 1.0, packed);
+    });
+}
+
 /// Packs W^T for [`Shared`].
 pub(super) fn turn_factors(plan: &Plan, parameters: &[f32], packed: &mut Buffer) {
     let (depth, columns) = (plan.width, plan.stacked);
@@ -67,6 +84,7 @@ pub(super) fn turn_factors(plan: &Plan, parameters: &[f32], packed: &mut Buffer)
     // Blocks of whole panels, so that they are packed in parallel.
     let block = PANELS_PER_TASK * PANEL;
     parallel::for_each_block(packed, block * depth, |index, packed| {
+        let _stage = enter(Stage::Pack);
         let columns = block.min(columns - index * block);
         pack_columns(&factors[index * block * depth..], depth, (depth, columns), 1.0, packed);
     });
@@ -157,20 +175,27 @@ impl Lane {
             let (earlier, later) = self.z.split_at_mut((iteration + 1) * size);
             let (z, next) = (&earlier[iteration * size..], &mut later[..size]);
             let x = &mut self.x[part(size, kept)];
+            let stage = enter(Stage::Normalisers);
             labels(&label_constants(plan), z, x, &mut self.label_sums[part(rows, kept)]);
-            let projected = &mut self.projected[..rows * plan.stacked];
-            let factors = shared.factors();
-            shared.scores(rows, x, projected);
             next.copy_from_slice(z);
             scale(plan.damping, next);
             add_scaled(plan.step, &earlier[..size], next);
+            drop(stage);
+            let projected = &mut self.projected[..rows * plan.stacked];
+            let stage = enter(Stage::ProductsForward);
+            shared.scores(rows, x, projected);
+            drop(stage);
+            let stage = enter(Stage::HeadProducts);
             self.head_messages(shared, words, kept);
+            drop(stage);
+            let stage = enter(Stage::Inner);
             let h = &mut self.h[part(rows * plan.stacked, kept)];
             let sums = &mut self.topic_sums[part(rows, kept)];
             topics(&topic_constants(plan), &self.projected[..rows * plan.stacked], h, sums);
-            let h = Matrix::new(h, rows, plan.stacked);
-            let next = MatrixMut::new(&mut self.z[part(size, iteration + 1)], rows, plan.width);
-            multiply(1.0, h, factors, Update::Add, next);
+            drop(stage);
+            let _stage = enter(Stage::ProductsForward);
+            let next = &mut self.z[part(size, iteration + 1)];
+            shared.messages(rows, h, Store::Add, next);
         }
     }
 
@@ -197,27 +222,40 @@ impl Lane {
         let plan = shared.plan;
         let (rows, size) = (self.extent.rows(), self.extent.rows() * plan.width);
         let wide = rows * plan.stacked;
-        let factors = shared.factors();
         self.d_unary[..size].fill(0.0);
         for iteration in (0..plan.iterations).rev() {
             let first = iteration + 1 == plan.iterations;
             let update = if first { Update::Replace } else { Update::Add };
             let d_z = Matrix::new(&self.d_z, rows, plan.width);
+            let stage = enter(Stage::Normalisers);
             add_scaled(plan.step, &self.d_z[..size], &mut self.d_unary[..size]);
+            drop(stage);
+            let stage = enter(Stage::ProductsInputs);
             shared.scores(rows, &self.d_z, &mut self.d_h);
+            drop(stage);
+            let stage = enter(Stage::ProductsWeights);
             let h = Matrix::new(&self.h[part(wide, iteration)], rows, plan.stacked);
             let d_factors = MatrixMut::new(&mut self.d_factors, plan.stacked, plan.width);
             multiply(1.0, h.transposed(), d_z, update, d_factors);
+            drop(stage);
+            let stage = enter(Stage::HeadProducts);
             self.head_gradients(shared, iteration);
+            drop(stage);
+            let stage = enter(Stage::Inner);
             let saved = (&self.h[part(wide, iteration)], &self.topic_sums[part(rows, iteration)]);
             let d_scores = &mut self.projected[..wide];
             topics_backward(&topic_constants(plan), saved, &self.d_h[..wide], d_scores);
-            let d_scores = Matrix::new(d_scores, rows, plan.stacked);
-            let d_x = MatrixMut::new(&mut self.d_x, rows, plan.width);
-            multiply(1.0, d_scores, factors, Update::Replace, d_x);
+            drop(stage);
+            let stage = enter(Stage::ProductsInputs);
+            shared.messages(rows, d_scores, Store::Set, &mut self.d_x);
+            drop(stage);
+            let stage = enter(Stage::ProductsWeights);
             let x = Matrix::new(&self.x[part(size, iteration)], rows, plan.width);
+            let d_scores = Matrix::new(&self.projected, rows, plan.stacked);
             let d_factors = MatrixMut::new(&mut self.d_factors, plan.stacked, plan.width);
             multiply(1.0, d_scores.transposed(), x, Update::Add, d_factors);
+            drop(stage);
+            let _stage = enter(Stage::Normalisers);
             let saved = SavedLabels {
                 z: &self.z[part(size, iteration)],
                 x: &self.x[part(size, iteration)],

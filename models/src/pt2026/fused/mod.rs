@@ -14,7 +14,7 @@ mod rotary;
 mod tests;
 
 use head::Head;
-use lane::{Extent, Keep, Lane, Shared, turn_factors};
+use lane::{Extent, Keep, Lane, Shared, pack_factors, turn_factors};
 use plan::Plan;
 use rotary::Table;
 
@@ -26,6 +26,7 @@ use crate::fused::buffer::Buffer;
 use crate::fused::elementwise::{add, scale};
 use crate::fused::embedding::{SortedIds, Start, scatter};
 use crate::fused::parallel;
+use crate::fused::stage::{Stage, enter};
 use crate::parametrization::Resolved;
 
 /// Entries per task when gradients of lanes are added up.
@@ -41,6 +42,8 @@ pub struct FusedPt2026 {
     table: Table,
     /// W^T in panels.
     turned_factors: Buffer,
+    /// W in panels.
+    packed_factors: Buffer,
     lanes: Vec<Lane>,
     head: Head,
     sorted: SortedIds,
@@ -59,6 +62,7 @@ impl FusedPt2026 {
             plan: Plan::new(model, resolved)?,
             table: Table::default(),
             turned_factors: Buffer::default(),
+            packed_factors: Buffer::default(),
             lanes: Vec::new(),
             head: Head::default(),
             sorted: SortedIds::default(),
@@ -93,19 +97,26 @@ impl FusedPt2026 {
         let count = batch.sequences.div_ceil(each);
         let (plan, width) = (&self.plan, self.plan.width);
         turn_factors(plan, parameters, &mut self.turned_factors);
-        let shared =
-            Shared { plan, table: &self.table, parameters, turned_factors: &self.turned_factors };
+        pack_factors(plan, parameters, &mut self.packed_factors);
+        let shared = Shared {
+            plan,
+            table: &self.table,
+            turned_factors: &self.turned_factors,
+            packed_factors: &self.packed_factors,
+        };
         let table = &parameters[plan.unary.range.clone()];
         let rows = each * batch.length;
         parallel::for_each_block(&mut self.lanes[..count], 1, |index, lane| {
             let lane = &mut lane[0];
             let from = index * rows;
+            let stage = enter(Stage::Embedding);
             let ids = &batch.ids[from..from + lane.extent.rows()];
             let unary = lane.unary_mut(plan);
             for (row, &id) in unary.chunks_exact_mut(width).zip(ids) {
                 row.copy_from_slice(&table[id as usize * width..][..width]);
             }
             scale(plan.unary.factor, unary);
+            drop(stage);
             let words = batch.attention.as_ref().map(|words| &words[from..from + ids.len()]);
             lane.forward(&shared, words, keep);
         });
@@ -120,8 +131,12 @@ impl FusedPt2026 {
         let count = batch.sequences.div_ceil(each);
         let (plan, width) = (&self.plan, self.plan.width);
         self.head.backward(plan, parameters, gradients);
-        let shared =
-            Shared { plan, table: &self.table, parameters, turned_factors: &self.turned_factors };
+        let shared = Shared {
+            plan,
+            table: &self.table,
+            turned_factors: &self.turned_factors,
+            packed_factors: &self.packed_factors,
+        };
         let rows = each * batch.length;
         let head = &self.head;
         parallel::for_each_block(&mut self.lanes[..count], 1, |index, lane| {
@@ -147,6 +162,7 @@ impl FusedPt2026 {
         let d_factors = &mut gradients[self.plan.factors.clone()];
         let lanes = &self.lanes[..count];
         parallel::for_each_block(d_factors, SUM_BLOCK, |index, part| {
+            let _stage = enter(Stage::Sums);
             let start = index * SUM_BLOCK;
             part.copy_from_slice(&lanes[0].d_factors[start..start + part.len()]);
             for lane in &lanes[1..] {
@@ -163,9 +179,12 @@ impl FusedPt2026 {
         }
         let lanes = &self.lanes;
         parallel::for_each_block(&mut self.d_unary[..size], rows * width, |index, part| {
+            let _stage = enter(Stage::Scatter);
             part.copy_from_slice(&lanes[index].d_z[..part.len()]);
         });
+        let stage = enter(Stage::Scatter);
         self.sorted.sort(&batch.ids);
+        drop(stage);
         let start = if plan.tied { Start::Keep } else { Start::Zero };
         let d_table = &mut gradients[plan.unary.range.clone()];
         scatter(&self.sorted, &self.d_unary[..size], width, plan.unary.factor, start, d_table);

@@ -1,0 +1,219 @@
+//! `crossscale bench`: what a training step costs on this machine.
+
+use serde::Serialize;
+use toml::{Table, Value};
+
+use super::print;
+use crate::benchmark::{self, Options, Outcome, Workload};
+use crate::config::model::{ComputePath, ModelConfig};
+use crate::error::{HarnessError, Result};
+
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossscale bench
+  crossscale bench --model bert --width 256 --threads 1 --json
+  crossscale bench --path reference --steps 3
+
+The defaults are the workload that ci/compare_torch gives PyTorch as well. Run it on an otherwise
+idle machine; `share` compares with products timed in the same process just before and after.")]
+pub struct Args {
+    /// Model family: pt, bert, preln, ut
+    #[arg(long, default_value = "pt")]
+    model: String,
+    /// Model width (number of labels for pt)
+    #[arg(long, default_value_t = 128)]
+    width: usize,
+    /// Channels of dependency heads (pt)
+    #[arg(long, default_value_t = 10)]
+    channels: usize,
+    /// Iterations (pt) or steps (ut)
+    #[arg(long, default_value_t = 6)]
+    iterations: usize,
+    /// Layers (bert, preln)
+    #[arg(long, default_value_t = 4)]
+    layers: usize,
+    /// Width of an attention head (bert, preln, ut)
+    #[arg(long, default_value_t = 32)]
+    head_dim: usize,
+    /// Vocabulary size
+    #[arg(long, default_value_t = 8192)]
+    vocab: usize,
+    /// Sequence length
+    #[arg(long, default_value_t = 128)]
+    length: usize,
+    /// Sequences per step
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// Share of positions that are predicted
+    #[arg(long, default_value_t = 0.15)]
+    mask: f64,
+    /// Threads [default: number of cores]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Timed steps, after three that are not
+    #[arg(long, default_value_t = 8)]
+    steps: usize,
+    /// Implementation of loss and gradients
+    #[arg(long, value_enum, default_value_t)]
+    path: ComputePath,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t)]
+    device: Device,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where a step is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Device {
+    /// The processor's cores.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+}
+
+/// What `bench --json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    path: ComputePath,
+    device: Device,
+    threads: usize,
+    width: usize,
+    depth: usize,
+    vocab: usize,
+    length: usize,
+    sequences: usize,
+    steps: usize,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<()> {
+    if args.device == Device::Cuda {
+        return Err(HarnessError::Unavailable {
+            what: "device cuda (this program was built without it)".to_owned(),
+            hint: "leave --device out: every family trains on the CPU".to_owned(),
+        });
+    }
+    let model = model(args)?;
+    let threads = args.threads.unwrap_or_else(crate::process::cores);
+    // No thread has been started yet: candle reads its number of threads from the environment.
+    crate::process::set_candle_threads(threads);
+    let workload =
+        Workload { model, length: args.length, sequences: args.batch, target_share: args.mask };
+    let options = Options { threads, steps: args.steps, path: args.path };
+    let report = Report {
+        model: &args.model,
+        path: args.path,
+        device: args.device,
+        threads,
+        width: args.width,
+        depth: workload.model.dimensions().depth,
+        vocab: args.vocab,
+        length: args.length,
+        sequences: args.batch,
+        steps: args.steps,
+        outcome: benchmark::run(&workload, options)?,
+    };
+    if args.json {
+        let text = serde_json::to_string_pretty(&report)
+            .map_err(|error| HarnessError::Invariant(error.to_string()))?;
+        return print(&text);
+    }
+    print(&readable(&report))
+}
+
+/// The model that the flags describe; flags of other families are ignored, so that one set of
+/// flags measures several families.
+fn model(args: &Args) -> Result<ModelConfig> {
+    ModelConfig::of_family(&args.model)?;
+    let mut sizes = vec![("width", args.width), ("vocab", args.vocab)];
+    match args.model.as_str() {
+        "pt" | "pt2023" => {
+            sizes.extend([("channels", args.channels), ("iterations", args.iterations)]);
+        }
+        family => {
+            let depth = if family == "ut" { args.iterations } else { args.layers };
+            let name = if family == "ut" { "steps" } else { "layers" };
+            sizes.extend([("head_dim", args.head_dim), (name, depth)]);
+            if family != "preln" {
+                sizes.push(("max_length", args.length));
+            }
+        }
+    }
+    let sizes = sizes.into_iter().map(|(key, size)| (key.to_owned(), Value::Integer(size as i64)));
+    let sizes: Table = sizes.collect();
+    ModelConfig::from_table([(args.model.clone(), Value::Table(sizes))].into_iter().collect())
+}
+
+fn readable(report: &Report) -> String {
+    use std::fmt::Write;
+    let outcome = &report.outcome;
+    let times = &outcome.step_seconds;
+    let mut text = format!(
+        "{} width {} depth {}, {} x {} tokens, {} targets, {} path, {} threads\n\n",
+        report.model,
+        report.width,
+        report.depth,
+        report.sequences,
+        report.length,
+        outcome.targets,
+        if report.path == ComputePath::Fused { "fused" } else { "reference" },
+        report.threads
+    );
+    let best = outcome.model_flops_per_second / outcome.share_of_product_rate;
+    let mut line = |label: &str, value: String| {
+        writeln!(text, "{label:<20} {value}").expect("writing to a string cannot fail");
+    };
+    line(
+        "step",
+        format!(
+            "{:.1} ms median, quartiles {:.1} to {:.1}, all {:.1} to {:.1} ({} steps)",
+            1e3 * times.median,
+            1e3 * times.quartile_low,
+            1e3 * times.quartile_high,
+            1e3 * times.fastest,
+            1e3 * times.slowest,
+            report.steps
+        ),
+    );
+    line("tokens per second", format!("{:.0}", outcome.tokens_per_second));
+    line("parameters", super::plan::grouped(outcome.parameters as u64));
+    line("model GFLOP a step", format!("{:.2}", 1e-9 * outcome.model_flops));
+    line(
+        "share",
+        format!(
+            "{:.1} % of this machine's product rate: {:.1} of {:.1} GFLOP/s",
+            100.0 * outcome.share_of_product_rate,
+            1e-9 * outcome.model_flops_per_second,
+            1e-9 * best
+        ),
+    );
+    if let Some(bytes) = outcome.peak_memory_bytes {
+        line("peak memory", format!("{:.0} MB", 1e-6 * bytes as f64));
+    }
+    if outcome.stages.is_empty() {
+        return text.trim_end().to_owned();
+    }
+    text.push_str("\nstage                         thread-ms   share   GFLOP   of product rate\n");
+    for part in &outcome.stages {
+        let rate = part.share_of_product_rate.map_or_else(String::new, |share| {
+            format!("{:>6.2} {:>14.1} %", 1e-9 * part.product_flops, 100.0 * share)
+        });
+        writeln!(
+            text,
+            "{:<28} {:>10.2} {:>6.1} %  {rate}",
+            part.stage,
+            1e3 * part.thread_seconds,
+            100.0 * part.share
+        )
+        .expect("writing to a string cannot fail");
+    }
+    text.trim_end().to_owned()
+}
