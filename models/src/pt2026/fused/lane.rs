@@ -47,7 +47,7 @@ pub(super) struct Shared<'a> {
     pub packed_factors: &'a [f32],
 }
 
-impl<'a> Shared<'a> {
+impl Shared<'_> {
     /// `c = h W` or `c += h W`: `h` `(rows, K)`, `c` `(rows, N)`.
     fn messages(&self, rows: usize, h: &[f32], store: Store, c: &mut [f32]) {
         let Plan { width, stacked, .. } = *self.plan;
