@@ -11,9 +11,9 @@ use serde::Serialize;
 const SHAPES: [[usize; 3]; 4] =
     [[2048, 128, 640], [2048, 256, 1280], [4096, 512, 512], [2048, 1024, 1024]];
 /// Products of one shape before the timed ones.
-const WARM_UP: usize = 2;
+const WARM_UP: usize = 1;
 /// Timed products of one shape.
-const REPEATS: usize = 9;
+const REPEATS: usize = 5;
 
 /// Rate of `C = A B` in f32.
 #[derive(Debug, Clone, Copy, Serialize)]
