@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::print;
 use crate::error::{HarnessError, Result};
+use crate::experiment::claims_report;
 use crate::experiment::corpora::Corpora;
 use crate::experiment::registered::{self, Experiment, Kind};
 use crate::experiment::runner::{Runner, RunnerOptions};
@@ -54,22 +55,51 @@ pub fn find(name: &str, kind: Option<Kind>) -> Result<Experiment> {
     Ok(experiment)
 }
 
+/// `--jobs`, or the number of cores.
+pub fn jobs(asked: Option<usize>) -> Result<usize> {
+    match asked {
+        Some(0) => Err(HarnessError::config("--jobs 0", "give at least one job")),
+        Some(jobs) => Ok(jobs),
+        None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+    }
+}
+
 /// Runs `experiment` to its end and prints the verdicts it allows.
 pub fn run(experiment: &Experiment, common: &Common) -> Result<()> {
-    let jobs = match common.jobs {
-        Some(0) => return Err(HarnessError::config("--jobs 0", "give at least one job")),
-        Some(jobs) => jobs,
-        None => std::thread::available_parallelism().map_or(1, usize::from),
-    };
+    let jobs = jobs(common.jobs)?;
     if !common.dry_run {
-        let options =
-            RunnerOptions { folder: common.out.clone(), jobs, threads: None, quiet: common.quiet };
+        let (folder, quiet) = (common.out.clone(), common.quiet);
+        let options = RunnerOptions { folder, jobs, threads: None, quiet };
         let runner = Runner::new(options, crate::train::stop::on_signal()?)
             .cheapest_first(common.cheapest_first);
-        let corpus = runner.corpus(&experiment.data()?)?;
-        source::complete(&runner, |source| experiment.gather(&corpus, source))?;
+        complete(experiment, &runner)?;
     }
     let corpora = Corpora::new(None);
     let ledger = LedgerSource::new(&common.out, &corpora)?;
     print(&status::of(experiment, &ledger)?.readable())
+}
+
+fn complete(experiment: &Experiment, runner: &Runner) -> Result<()> {
+    let corpus = runner.corpus(&experiment.data()?)?;
+    source::complete(runner, |source| experiment.gather(&corpus, source)).map(|_| ())
+}
+
+/// Runs every registered experiment in the order of the claims, then writes the claims page into
+/// `report` of the folder; with `dry_run` prints what is missing.
+pub fn run_all(options: RunnerOptions, dry_run: bool) -> Result<()> {
+    let folder = options.folder.clone();
+    let experiments = registered::experiments()?;
+    if !dry_run {
+        let runner = Runner::new(options, crate::train::stop::on_signal()?);
+        experiments.iter().try_for_each(|experiment| complete(experiment, &runner))?;
+    }
+    let corpora = Corpora::new(None);
+    let ledger = LedgerSource::new(&folder, &corpora)?;
+    for experiment in &experiments {
+        print(&status::of(experiment, &ledger)?.readable())?;
+    }
+    if !dry_run {
+        claims_report::build(&experiments, &ledger)?.write(&folder.join("report"))?;
+    }
+    Ok(())
 }

@@ -2,21 +2,26 @@
 
 use std::path::PathBuf;
 
-use super::print;
+use super::{experiments, print};
 use crate::error::{HarnessError, Result};
 use crate::experiment::corpora::Corpora;
 use crate::experiment::definition::Definition;
 use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::experiment::{plan, reproduce, study, tables};
 
+/// Stands for all registered experiments.
+const CLAIMS: &str = "claims";
+
 /// Arguments of `reproduce`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   crossscale reproduce --dry-run
   crossscale reproduce
-  crossscale reproduce --preset laptop --out runs/laptop --jobs 2")]
+  crossscale reproduce --preset laptop --out runs/laptop --jobs 2
+  crossscale reproduce --preset claims --dry-run")]
 pub struct Args {
-    /// Built-in definition (quick, laptop, paper) or a TOML file
+    /// Built-in definition (quick, small, laptop, paper), a TOML file, or claims: every registered
+    /// experiment, then the claims page
     #[arg(long, default_value = "quick")]
     preset: String,
     /// Folder of runs and report [default: runs/PRESET]
@@ -41,12 +46,13 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
+    let jobs = experiments::jobs(args.jobs)?;
+    if args.preset == CLAIMS {
+        let folder = args.out.clone().unwrap_or_else(|| PathBuf::from(experiments::FOLDER));
+        let options = RunnerOptions { folder, jobs, threads: None, quiet: args.quiet };
+        return experiments::run_all(options, args.dry_run);
+    }
     let definition = definition(args)?;
-    let jobs = match args.jobs {
-        Some(0) => return Err(HarnessError::config("--jobs 0", "give at least one job")),
-        Some(jobs) => jobs,
-        None => std::thread::available_parallelism().map_or(1, usize::from),
-    };
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&definition.name));
     let options = RunnerOptions { folder: folder.clone(), jobs, threads: None, quiet: args.quiet };
     if args.dry_run {

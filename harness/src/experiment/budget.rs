@@ -137,3 +137,54 @@ fn adjusted(
         inner_change,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WORKLOAD: Workload = Workload { length: 32, target_share: 0.15 };
+
+    fn axis() -> impl Strategy<Value = Axis> {
+        prop_oneof![Just(Axis::Total), Just(Axis::NonEmbedding), Just(Axis::TrainingFlops)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// The value of any usual shape is a budget that the solver meets within its tolerance,
+        /// with a shape that can be built and an inner width within its slack.
+        #[test]
+        fn invariant_a_budget_that_some_shape_meets_is_met(
+            family in prop::sample::select(vec!["pt", "bert", "preln", "ut"]),
+            place in 3usize..12,
+            vocab in 300usize..3000,
+            off in 0.995f64..1.005,
+            axis in axis(),
+        ) {
+            let template = ModelConfig::of_family(family).unwrap().with_vocab(vocab);
+            let width = 16 * place;
+            let Some(shape) = template.with_shape(width, None) else { return Ok(()) };
+            let budget = off * measure(&shape, axis, WORKLOAD).unwrap();
+            let solved = solve(&template, budget, axis, WORKLOAD).unwrap();
+            let value = measure(&solved, axis, WORKLOAD).unwrap();
+            prop_assert!((value / budget - 1.0).abs() <= TOLERANCE, "{value} for {budget}");
+            prop_assert!(solved.layout().is_ok());
+            let dimensions = solved.dimensions();
+            let usual = 4.0 * dimensions.width as f64;
+            let change = (dimensions.topics as f64 / usual - 1.0).abs();
+            prop_assert!(change <= INNER_SLACK + 1e-9, "{dimensions:?}");
+            // Rotary positions turn pairs; attention heads divide the width.
+            prop_assert!(family == "bert" || family == "ut" || dimensions.head_dim % 2 == 0);
+            prop_assert!(family == "pt" || dimensions.width % dimensions.head_dim == 0);
+        }
+    }
+
+    #[test]
+    fn invariant_an_impossible_budget_names_the_nearest() {
+        let template = ModelConfig::of_family("pt").unwrap().with_vocab(512);
+        let problem = solve(&template, 100.0, Axis::Total, WORKLOAD).unwrap_err().to_string();
+        assert!(problem.contains("nearest is") && problem.contains("hint:"), "{problem}");
+    }
+}

@@ -6,9 +6,16 @@ use crate::error::{HarnessError, Result};
 
 include!(concat!(env!("OUT_DIR"), "/registered.rs"));
 
-/// Every registered experiment, by file name.
+/// Every registered experiment, in the order in which claims name them.
 pub fn experiments() -> Result<Vec<Experiment>> {
-    EXPERIMENTS.iter().map(|(name, text)| Experiment::parse(name, text)).collect()
+    let read = EXPERIMENTS.iter().map(|(name, text)| Experiment::parse(name, text));
+    let mut all: Vec<Experiment> = read.collect::<Result<_>>()?;
+    let named: Vec<String> = claims()?.into_iter().flat_map(|claim| claim.experiments).collect();
+    let place = |experiment: &Experiment| {
+        named.iter().position(|name| *name == experiment.name).unwrap_or(usize::MAX)
+    };
+    all.sort_by_key(place);
+    Ok(all)
 }
 
 /// The registered experiment called `name`.
