@@ -8,7 +8,8 @@ use serde_json::json;
 use super::print;
 use crate::config::run::ParametrizationConfig;
 use crate::coordcheck::{
-    self, Bench, Bisection, Check, Line, Outcome, Plan, Tier, Verdict, bisect, check, report,
+    self, Bench, Bisection, CONTROL, Check, Line, Outcome, Plan, Tier, Verdict, bisect,
+    check_against, control, report,
 };
 use crate::error::{HarnessError, Result};
 use crate::ledger::provenance;
@@ -31,9 +32,9 @@ pub struct Args {
     /// Model family: pt, bert, preln, ut
     #[arg(long)]
     model: String,
-    /// Built-in table or TOML file
-    #[arg(long, default_value = "mup-table8")]
-    parametrization: String,
+    /// Built-in table or TOML file; of several, each gets a folder of its name under --out
+    #[arg(long, default_value = "mup-table8", value_delimiter = ',')]
+    parametrization: Vec<String>,
     /// How much is measured
     #[arg(long, value_enum, default_value_t = Tier::Ci)]
     tier: Tier,
@@ -71,28 +72,43 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let table = named(&args.parametrization)?;
+    let tables = args.parametrization.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let bench = Bench::new(plan(args)?, args.jobs.unwrap_or(cores))?;
-    let found = check(&bench, &table)?;
-    let failing = found.outcome() == Outcome::Fail;
-    let bisection = if args.bisect && failing {
-        Some(bisect(&bench, &table, &reference(args)?)?)
-    } else {
-        None
-    };
-    let command = provenance::portable_command(std::env::args());
-    coordcheck::write(&found, bisection.as_ref(), bench.plan(), &command, &args.out)?;
-    if args.json {
-        print(&json(&found, bisection.as_ref(), &bench)?)?;
-    } else {
-        print(&report::headline(&found))?;
-        if let Some(bisection) = &bisection {
-            print(&format!("bisection: {}", bisection.sentence()))?;
+    let needed = tables.iter().any(|table| table.name != CONTROL);
+    let control = if needed { control(&bench)? } else { Vec::new() };
+    let mut ends = Vec::new();
+    let mut values = Vec::new();
+    for table in &tables {
+        let found = check_against(&bench, table, &control)?;
+        let bisection = if args.bisect && found.outcome() == Outcome::Fail {
+            Some(bisect(&bench, table, &reference(args)?)?)
+        } else {
+            None
+        };
+        let several = tables.len() > 1;
+        let folder = if several { args.out.join(&table.name) } else { args.out.clone() };
+        let command = provenance::portable_command(std::env::args());
+        coordcheck::write(&found, bisection.as_ref(), bench.plan(), &command, &folder)?;
+        if args.json {
+            values.push(json(&found, bisection.as_ref(), &bench));
+        } else {
+            print(&report::headline(&found))?;
+            if let Some(bisection) = &bisection {
+                print(&format!("bisection: {}", bisection.sentence()))?;
+            }
+            print(&format!("tables and figures: {}", folder.display()))?;
         }
-        print(&format!("tables and figures: {}", args.out.display()))?;
+        ends.push(outcome(&found));
     }
-    outcome(&found)
+    if args.json {
+        let value = if values.len() == 1 { values.remove(0) } else { values.into() };
+        let text = serde_json::to_string_pretty(&value);
+        print(&text.map_err(|error| HarnessError::Invariant(error.to_string()))?)?;
+    }
+    // A failing table weighs more than an inconclusive one: codes 10 and 12.
+    let code = |end: &Result<()>| end.as_ref().err().map_or(u8::MAX, HarnessError::exit_code);
+    ends.into_iter().min_by_key(code).unwrap_or(Ok(()))
 }
 
 fn named(name: &str) -> Result<Parametrization> {
@@ -145,7 +161,7 @@ fn outcome(check: &Check) -> Result<()> {
     }
 }
 
-fn json(check: &Check, bisection: Option<&Bisection>, bench: &Bench) -> Result<String> {
+fn json(check: &Check, bisection: Option<&Bisection>, bench: &Bench) -> serde_json::Value {
     let of_line = |line: &Line| {
         json!({
             "site": line.key.site,
@@ -177,7 +193,7 @@ fn json(check: &Check, bisection: Option<&Bisection>, bench: &Bench) -> Result<S
             "failing_reference": bisection.failing_reference,
         })
     };
-    let value = json!({
+    json!({
         "model": bench.plan().run.model.family(),
         "parametrization": check.parametrization,
         "setting": bench.plan().describe(),
@@ -185,6 +201,5 @@ fn json(check: &Check, bisection: Option<&Bisection>, bench: &Bench) -> Result<S
         "power": check.power().map(of_line),
         "lines": check.lines.iter().map(of_line).collect::<Vec<_>>(),
         "bisection": bisection.map(repairs),
-    });
-    serde_json::to_string_pretty(&value).map_err(|e| HarnessError::Invariant(e.to_string()))
+    })
 }

@@ -68,16 +68,26 @@ impl Check {
     }
 }
 
-/// Measures and judges `table` and, unless it is the control itself, the control.
+/// Measures and judges `table` and the control.
 ///
 /// # Errors
 /// Whatever the runs refuse.
 pub fn check(bench: &Bench, table: &Parametrization) -> Result<Check> {
     let control = if table.name == CONTROL { Vec::new() } else { control(bench)? };
+    check_against(bench, table, &control)
+}
+
+/// Measures and judges `table`; `control` is what [`control`] gave, which does not depend on the
+/// table and may be shared.
+///
+/// # Errors
+/// Whatever the runs refuse.
+pub fn check_against(bench: &Bench, table: &Parametrization, control: &[Line]) -> Result<Check> {
+    let control = if table.name == CONTROL { Vec::new() } else { control.to_vec() };
     Check::new(bench.plan(), &table.name, bench.measure(table)?, control)
 }
 
-/// The lines of the control, which do not depend on the table under test.
+/// The judged lines of the control.
 ///
 /// # Errors
 /// Whatever the runs refuse.

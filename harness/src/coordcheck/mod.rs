@@ -26,7 +26,7 @@ pub mod verdict;
 pub mod weights;
 
 pub use bisect::{Bisection, bisect};
-pub use check::{Check, Outcome, check};
+pub use check::{CONTROL, Check, Outcome, check, check_against, control};
 pub use measure::Bench;
 pub use plan::{Plan, Tier};
 pub use report::write;

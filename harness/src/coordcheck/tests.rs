@@ -7,6 +7,7 @@ use models::parametrization::Parametrization;
 use super::bisect::in_form_of;
 use super::check::Check;
 use super::*;
+use crate::config::model::ModelConfig;
 use crate::corpus::Corpus;
 
 fn plan(family: &str) -> Plan {
@@ -231,6 +232,30 @@ fn invariant_a_table_in_another_form_becomes_the_reference() {
         for rule in bisect::RuleId::all() {
             assert!((rule.get(&moved) - rule.get(&wanted)).abs() < 1e-12, "{rule} of {from}");
         }
+    }
+}
+
+#[test]
+fn invariant_bisection_names_the_rule_that_was_broken() {
+    let mut plan = tiny("pt");
+    (plan.widths, plan.seeds, plan.steps) = (vec![32, 64, 128], 3, vec![0, 1]);
+    let ModelConfig::Pt(config) = &mut plan.run.model else { panic!("the plan is of pt") };
+    config.iterations = 1;
+    let bench = bench(plan, 2);
+    let reference = Parametrization::built_in("pt-2026-strict").unwrap();
+    let broken = [
+        ("hidden.learning_rate", 0.0),
+        ("output.init_std", 0.0),
+        ("sites.attention_logits", -0.5),
+        ("sites.belief", 0.0),
+    ];
+    for (name, value) in broken {
+        let rules = bisect::RuleId::all();
+        let rule = rules.into_iter().find(|rule| rule.to_string() == name).unwrap();
+        let found = bisect(&bench, &rule.with(&reference, value), &reference).unwrap();
+        let repairs: Vec<_> = found.repairs().map(|trial| trial.rule).collect();
+        assert_eq!(repairs, [rule], "{name}: {}", found.sentence());
+        assert_eq!(found.failing_left, 0, "{name}: {}", found.sentence());
     }
 }
 

@@ -9,7 +9,8 @@
 //! 3. `s` outside the band and the whole interval outside as well: the deviation is real. It is
 //!    TRANSIENT while the rule says that its direction has not settled yet and the slope does not
 //!    move away: its distance from the late `e` is at the last step (there: since the step before)
-//!    not larger by more than half the last interval. Otherwise FAIL.
+//!    not larger by more than half the last interval. Where a direction never settles (too small a
+//!    gradient or operator norm) it is TRANSIENT throughout: reported, no failure. Otherwise FAIL.
 //! 4. `s` outside the band but its interval reaches into it: PASS if `s` is within the hard
 //!    limits, since it cannot be told from an accepted slope; INCONCLUSIVE beyond them, since the
 //!    seeds decide nothing (TRANSIENT on the terms of 3).
@@ -31,6 +32,9 @@ use crate::error::Result;
 pub const POWER_SLOPE: f64 = 0.3;
 /// By this step.
 pub const POWER_STEP: u64 = 3;
+
+/// A rule that settles at this step never fails in that direction.
+const NEVER: u64 = 1_000_000;
 
 /// The word for a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -154,7 +158,8 @@ fn judge_slope(slope: &Slope, expected: f64, rule: &Rule, step: u64, approaching
     if deviation.abs() <= rule.accept {
         return Verdict::Pass;
     }
-    let settled = step >= if deviation > 0.0 { rule.settles_above } else { rule.settles_below };
+    let settles = if deviation > 0.0 { rule.settles_above } else { rule.settles_below };
+    let (settled, approaching) = (step >= settles, approaching || settles >= NEVER);
     let real = slope.interval.low - expected > rule.accept
         || slope.interval.high - expected < -rule.accept;
     let within_limits = (-rule.hard_below..=rule.hard_above).contains(&deviation);
