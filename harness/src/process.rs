@@ -54,3 +54,13 @@ pub fn peak_memory_bytes() -> Option<u64> {
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes << 10)
 }
+
+/// Memory of the machine and what of it is free for use, in bytes.
+pub fn machine_memory_bytes() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibi| kibi << 10)
+    };
+    Some((value("MemTotal:")?, value("MemAvailable:")?))
+}

@@ -13,6 +13,32 @@ pub struct BatchLoss {
     pub auxiliary: f64,
 }
 
+/// Sizes of a batch, for asking what an engine would need for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchShape {
+    /// Sequences B.
+    pub sequences: usize,
+    /// Length n.
+    pub length: usize,
+    /// Predicted positions R.
+    pub targets: usize,
+}
+
+/// Bytes that an engine allocates for one stage of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryPart {
+    /// The stage.
+    pub stage: &'static str,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// Floats resident for a buffer that holds `before` floats and is later asked for `after`: where
+/// it grows, its old memory is given back to the allocator, which keeps it.
+pub fn resident(before: usize, after: usize) -> usize {
+    if after > before { before + after } else { before }
+}
+
 /// Computes losses and gradients for parameters held in one flat buffer (see
 /// [`Layout`](crate::parameters::Layout)).
 pub trait Engine: Send {
@@ -26,4 +52,16 @@ pub trait Engine: Send {
 
     /// Cross-entropy in nats of each target of `batch`, in order, without gradients.
     fn target_losses(&mut self, parameters: &[f32], batch: &Batch) -> Result<Vec<f32>>;
+
+    /// What the engine will allocate, by stage, for gradients of batches of shape `training` and
+    /// for losses of batches of shape `evaluation` on `threads` threads; `None` if it cannot say.
+    fn memory(
+        &self,
+        training: Option<BatchShape>,
+        evaluation: Option<BatchShape>,
+        threads: usize,
+    ) -> Option<Vec<MemoryPart>> {
+        let _ = (training, evaluation, threads);
+        None
+    }
 }

@@ -8,7 +8,7 @@ use models::fused::panel::Store;
 use models::fused::rows;
 use models::fused::stage::{Stage, enter};
 
-use super::forward::rotate;
+use super::forward::{attend, rotate};
 use super::memory::{Memory, Record, record_at};
 use super::pass::Pass;
 
@@ -38,12 +38,13 @@ fn feed_forward(
     }
 }
 
-/// The same for attention, from `record.d_output`; `d_context` is space for its gradient.
+/// The same for attention of chunk `index`, from `record.d_output`; `d_context` is space for its
+/// gradient, `again` for probabilities that are computed again.
 fn attention(
     pass: &Pass,
-    step: usize,
+    (index, step): (usize, usize),
     (record, d_context): (&mut Record<&mut [f32]>, &mut [f32]),
-    scratch: &mut [f32],
+    (again, scratch): (&mut [f32], &mut [f32]),
     (store, result): (Store, &mut [f32]),
     sums: &mut [f32],
 ) {
@@ -54,10 +55,14 @@ fn attention(
     drop(stage);
     let stage = enter(Stage::HeadProducts);
     let (heads, length) = (pass.division.heads(plan), pass.division.length);
+    if plan.recompute {
+        attend(pass, index, record.projections, (again, record.context), scratch);
+    }
+    let probabilities = if plan.recompute { again } else { &mut *record.probabilities };
     let sequences = record
         .projections
         .chunks_exact_mut(length * 3 * width)
-        .zip(record.probabilities.chunks_exact(length * length * plan.heads))
+        .zip(probabilities.chunks_exact(length * length * plan.heads))
         .zip(d_context.chunks_exact(length * width));
     for ((projections, probabilities), d_context) in sequences {
         heads.backward(projections, probabilities, d_context, scratch);
@@ -77,7 +82,7 @@ fn attention(
 /// `x <- norm(x + branch(x))`, twice, backwards.
 fn post_norm_block(
     pass: &Pass,
-    step: usize,
+    (index, step): (usize, usize),
     memory: &mut Memory<&mut [f32]>,
     record: &mut Record<&mut [f32]>,
     sums: &mut [f32],
@@ -94,13 +99,14 @@ fn post_norm_block(
     pass.norm_backward(&block.attention_norm, normal, stream, (false, d_output), sums);
     stream.copy_from_slice(d_output);
     let result = (Store::Add, stream);
-    attention(pass, step, (record, memory.branch), memory.scratch, result, sums);
+    let space = (&mut *memory.probabilities, &mut *memory.scratch);
+    attention(pass, (index, step), (record, memory.branch), space, result, sums);
 }
 
 /// `x <- x + branch(norm(x))`, twice, backwards.
 fn pre_norm_block(
     pass: &Pass,
-    step: usize,
+    (index, step): (usize, usize),
     memory: &mut Memory<&mut [f32]>,
     record: &mut Record<&mut [f32]>,
     sums: &mut [f32],
@@ -113,7 +119,8 @@ fn pre_norm_block(
     pass.norm_backward(&block.feed_forward_norm, normal, input, (true, stream), sums);
     record.d_output.copy_from_slice(stream);
     let result = (Store::Set, &mut *input);
-    attention(pass, step, (record, memory.branch), memory.scratch, result, sums);
+    let space = (&mut *memory.probabilities, &mut *memory.scratch);
+    attention(pass, (index, step), (record, memory.branch), space, result, sums);
     let normal = (&*record.attention_normal, &*record.attention_deviations);
     pass.norm_backward(&block.attention_norm, normal, input, (true, stream), sums);
 }
@@ -134,9 +141,9 @@ pub(super) fn encoder(
         let records = std::mem::take(&mut memory.records);
         let mut record = record_at(plan, &pass.division, &chunk, &mut *records, step);
         if plan.family.pre_norm {
-            pre_norm_block(pass, step, memory, &mut record, sums);
+            pre_norm_block(pass, (index, step), memory, &mut record, sums);
         } else {
-            post_norm_block(pass, step, memory, &mut record, sums);
+            post_norm_block(pass, (index, step), memory, &mut record, sums);
         }
         pass.affine_in_place(&block.attention_norm, record.attention_normal);
         pass.affine_in_place(&block.feed_forward_norm, record.feed_forward_normal);

@@ -1,7 +1,7 @@
 //! The engine: waves of chunks through forward and backward pass, then weight gradients.
 
 use models::batch::Batch;
-use models::engine::{BatchLoss, Engine};
+use models::engine::{BatchLoss, BatchShape, Engine, MemoryPart};
 use models::error::{ModelError, Result};
 use models::fused::buffer::Buffer;
 use models::fused::stage::{Stage, enter};
@@ -104,13 +104,17 @@ impl Prepared {
     }
 }
 
+/// Chunks of one wave on `threads` threads.
+pub(super) fn wave_chunks(division: &Division, threads: usize) -> usize {
+    let wave = if threads == 1 { 1 } else { CHUNKS_PER_THREAD * threads };
+    wave.min(division.chunks())
+}
+
 impl Workspace {
     /// Makes room for a pass; returns the chunks of one wave.
     fn reserve(&mut self, pass: &Pass, train: bool) -> usize {
         let (plan, division, batch) = (pass.plan, &pass.division, pass.batch);
-        let threads = rayon::current_num_threads();
-        let wave = if threads == 1 { 1 } else { CHUNKS_PER_THREAD * threads };
-        let wave = wave.min(division.chunks());
+        let wave = wave_chunks(division, rayon::current_num_threads());
         let (targets, tokens) = (batch.targets.len(), batch.sequences * batch.length);
         self.arenas.reserve(wave * stride(plan, division));
         self.outputs.reserve(targets * plan.width);
@@ -188,6 +192,28 @@ impl FusedEngine {
         }
     }
 
+    /// With `recompute`, attention probabilities are computed again in the backward pass instead
+    /// of being kept: less memory, more time, the same bits.
+    #[must_use]
+    pub fn with_recomputation(mut self, recompute: bool) -> Self {
+        self.prepared.plan.recompute = recompute;
+        self
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.prepared.plan
+    }
+
+    /// Floats of all buffers.
+    #[cfg(test)]
+    pub(super) fn allocated(&self) -> usize {
+        let Self { prepared, workspace } = self;
+        let Workspace { arenas, sums, d_embedding, outputs, logits, losses } = workspace;
+        let buffers = [&prepared.packed, &prepared.vectors, arenas, sums, d_embedding, outputs];
+        let floats: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        floats + logits.len() + losses.len() + prepared.rotary.iter().map(Vec::len).sum::<usize>()
+    }
+
     fn run(&mut self, parameters: &[f32], batch: &Batch, gradients: Option<&mut [f32]>) {
         let Self { prepared, workspace } = self;
         parallel::in_pool(|| {
@@ -236,5 +262,14 @@ impl Engine for FusedEngine {
         }
         self.run(parameters, batch, None);
         Ok(self.workspace.losses.as_slice().to_vec())
+    }
+
+    fn memory(
+        &self,
+        training: Option<BatchShape>,
+        evaluation: Option<BatchShape>,
+        threads: usize,
+    ) -> Option<Vec<MemoryPart>> {
+        Some(self.stages(training, evaluation, threads))
     }
 }

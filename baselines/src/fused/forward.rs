@@ -53,21 +53,35 @@ fn attention(
     rotate(pass, record.projections, 1.0);
     drop(stage);
     let stage = enter(Stage::HeadProducts);
-    let (heads, length) = (pass.division.heads(plan), pass.division.length);
-    let first = pass.division.chunk(index, 0).first;
-    let sequences = record
-        .projections
-        .chunks_exact(length * 3 * width)
-        .zip(record.probabilities.chunks_exact_mut(length * length * plan.heads))
-        .zip(record.context.chunks_exact_mut(length * width));
-    for (sequence, ((projections, probabilities), context)) in sequences.enumerate() {
-        let words = pass.batch.attention.as_ref();
-        let words = words.map(|words| &words[(first + sequence) * length..][..length]);
-        heads.forward(projections, words, probabilities, context, memory.scratch);
-    }
+    let probabilities =
+        if plan.recompute { &mut *memory.probabilities } else { &mut *record.probabilities };
+    let context = &mut *record.context;
+    attend(pass, index, record.projections, (probabilities, context), memory.scratch);
     drop(stage);
     let _stage = enter(Stage::ProductsForward);
     pass.forward(block.output, record.context, memory.branch, 0, width);
+}
+
+/// Probabilities and averaged values of chunk `index` from its projections.
+pub(super) fn attend(
+    pass: &Pass,
+    index: usize,
+    projections: &[f32],
+    (probabilities, context): (&mut [f32], &mut [f32]),
+    scratch: &mut [f32],
+) {
+    let (plan, width) = (pass.plan, pass.plan.width);
+    let (heads, length) = (pass.division.heads(plan), pass.division.length);
+    let first = pass.division.chunk(index, 0).first;
+    let sequences = projections
+        .chunks_exact(length * 3 * width)
+        .zip(probabilities.chunks_exact_mut(length * length * plan.heads))
+        .zip(context.chunks_exact_mut(length * width));
+    for (sequence, ((projections, probabilities), context)) in sequences.enumerate() {
+        let words = pass.batch.attention.as_ref();
+        let words = words.map(|words| &words[(first + sequence) * length..][..length]);
+        heads.forward(projections, words, probabilities, context, scratch);
+    }
 }
 
 /// Turns queries and keys by their positions, if the model has rotary positions.

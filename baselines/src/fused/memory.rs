@@ -65,7 +65,7 @@ impl Division {
 pub(super) struct Record<P> {
     /// `(rows, 3 D)`: query, key, value; then their gradients.
     pub projections: P,
-    /// `(sequences, H, n, n)`.
+    /// `(sequences, H, n, n)`; empty with recomputation.
     pub probabilities: P,
     /// `(rows, D)`: averaged values of all heads.
     pub context: P,
@@ -114,6 +114,8 @@ pub(super) struct Memory<P> {
     pub input: P,
     /// `(rows, inner)`, not kept.
     pub d_active: P,
+    /// `(sequences, H, n, n)` of one application at a time; empty without recomputation.
+    pub probabilities: P,
     pub scratch: P,
     pub head: HeadRecord<P>,
     /// One [`Record`] after the other.
@@ -125,7 +127,7 @@ fn record<P: Part>(plan: &Plan, division: &Division, chunk: &Chunk, memory: P) -
     let mut cut = Cut::new(memory);
     let record = Record {
         projections: cut.take(3 * wide),
-        probabilities: cut.take(rows * division.length * plan.heads),
+        probabilities: cut.take(scores(plan, division, chunk, false)),
         context: cut.take(wide),
         attention_normal: cut.take(wide),
         attention_deviations: cut.take(rows),
@@ -155,6 +157,7 @@ pub(super) fn memory<P: Part>(
         branch: cut.take(wide),
         input: cut.take(wide),
         d_active: cut.take(rows * plan.inner),
+        probabilities: cut.take(scores(plan, division, chunk, true)),
         scratch: cut.take(division.heads(plan).scratch()),
         head: HeadRecord {
             input: cut.take(targets),
@@ -185,20 +188,31 @@ pub(super) fn record_at<P: Part>(
 pub(super) fn record_len(plan: &Plan, division: &Division, chunk: &Chunk) -> usize {
     let (rows, wide) = (chunk.rows, chunk.rows * plan.width);
     let inner = rows * plan.inner;
-    let scores = rows * division.length * plan.heads;
+    let scores = scores(plan, division, chunk, false);
     let parts = [3 * wide, scores, wide, wide, rows, inner * plan.inner_parts, inner];
     let all = parts.into_iter().chain([wide, rows, wide, wide]);
     all.map(Cut::<&[f32]>::footprint).sum()
 }
 
+/// Probabilities of one application: in its record, or in the memory that all share.
+fn scores(plan: &Plan, division: &Division, chunk: &Chunk, shared: bool) -> usize {
+    if plan.recompute == shared { chunk.rows * division.length * plan.heads } else { 0 }
+}
+
 /// Floats that any chunk of the division may need, all its tokens being targets.
 pub(super) fn stride(plan: &Plan, division: &Division) -> usize {
     let rows = division.chunk_sequences() * division.length;
-    let chunk = division.chunk(0, rows);
-    let wide = Cut::<&[f32]>::footprint(rows * plan.width);
-    let small = Cut::<&[f32]>::footprint(rows);
-    let inner = Cut::<&[f32]>::footprint(rows * plan.inner);
-    let scratch = Cut::<&[f32]>::footprint(division.heads(plan).scratch());
-    let records = plan.family.depth * record_len(plan, division, &chunk);
-    10 * wide + 3 * small + inner + scratch + records
+    needed(plan, division, &division.chunk(0, rows))
+}
+
+/// Floats of the memory of `chunk`.
+pub(super) fn needed(plan: &Plan, division: &Division, chunk: &Chunk) -> usize {
+    let footprint = Cut::<&[f32]>::footprint;
+    let wide = 4 * footprint(chunk.rows * plan.width);
+    let head = 6 * footprint(chunk.targets * plan.width) + 2 * footprint(chunk.targets);
+    let inner = footprint(chunk.rows) + footprint(chunk.rows * plan.inner);
+    let scratch = footprint(division.heads(plan).scratch());
+    let shared = footprint(scores(plan, division, chunk, true));
+    let records = plan.family.depth * record_len(plan, division, chunk);
+    wide + head + inner + scratch + shared + records
 }

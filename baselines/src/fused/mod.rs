@@ -9,6 +9,7 @@
 mod backward;
 mod divide;
 mod engine;
+mod footprint;
 mod forward;
 mod head;
 mod memory;

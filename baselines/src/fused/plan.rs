@@ -126,6 +126,8 @@ pub(super) struct Plan {
     pub vector_total: usize,
     /// Entries of all packed matrices.
     pub packed_total: usize,
+    /// Attention probabilities are computed again in the backward pass instead of being kept.
+    pub recompute: bool,
 }
 
 /// Collects matrices and vectors in layout order.
@@ -326,6 +328,7 @@ impl Plan {
             parameter_total: model.layout().total(),
             vector_total: build.vector_total,
             packed_total: build.packed_total,
+            recompute: false,
         })
     }
 

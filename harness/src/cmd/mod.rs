@@ -11,12 +11,14 @@ pub mod bless;
 pub mod compare;
 pub mod coordcheck;
 pub mod data;
+pub mod doctor;
 pub mod evaluate;
 pub mod experiments;
 pub mod explain;
 pub mod export;
 pub mod import;
 pub mod ladder;
+pub mod launch;
 pub mod ls;
 pub mod mutate;
 pub mod parity;
@@ -25,6 +27,7 @@ pub mod plan;
 pub mod regress;
 pub mod report;
 pub mod reproduce;
+pub mod status;
 pub mod train;
 pub mod transfer;
 
@@ -79,6 +82,12 @@ enum Verb {
     Bench(bench::Args),
     /// Judge short trainings by bands measured from seeds.
     Regress(regress::Args),
+    /// What is done, running, stale, failed and missing.
+    Status(status::Args),
+    /// What this machine and this build can do.
+    Doctor(doctor::Args),
+    /// Hand an experiment to a cluster.
+    Launch(launch::Args),
 }
 
 /// Parses the arguments, runs the verb and maps errors to exit codes.
@@ -113,6 +122,9 @@ pub fn main() -> ExitCode {
         Verb::Data(args) => data::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Regress(args) => regress::run(&args),
+        Verb::Status(args) => status::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+        Verb::Launch(args) => launch::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

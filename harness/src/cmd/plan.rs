@@ -3,9 +3,13 @@
 use serde::Serialize;
 
 use super::print;
+use crate::config::compute::DeviceKind;
 use crate::config::model::ModelConfig;
 use crate::error::{HarnessError, Result};
-use crate::experiment::memory::{self, MemoryPlan, StepShape};
+use crate::experiment::gpu_table;
+use crate::experiment::memory::{self, MemoryPlan, StageBytes, StepShape};
+use crate::experiment::plan::measured_speed;
+use crate::train::checkpoint;
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
@@ -38,6 +42,24 @@ pub struct Args {
     /// Share of positions that are predicted
     #[arg(long, default_value_t = 0.15)]
     mask: f64,
+    /// Equal parts that a step's sequences are computed in
+    #[arg(long, default_value_t = 1)]
+    micro_batches: usize,
+    /// Sequences per evaluation batch
+    #[arg(long, default_value_t = 32)]
+    evaluation_batch: usize,
+    /// Compute values again in the backward pass instead of keeping them
+    #[arg(long)]
+    recompute: bool,
+    /// Optimiser steps, for the time of a whole run
+    #[arg(long, default_value_t = 1)]
+    steps: u64,
+    /// Threads of the run [default: number of cores]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// cpu, or cuda: an estimate from data sheets, not run on a GPU yet
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceKind,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -54,6 +76,10 @@ struct Plan {
     flops_per_token: f64,
     flops_forward_per_token_by_part: serde_json::Map<String, serde_json::Value>,
     memory_bytes: MemoryPlan,
+    checkpoint_bytes_on_disk: u64,
+    steps: u64,
+    seconds: f64,
+    seconds_basis: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,7 +106,10 @@ pub fn run(args: &Args) -> Result<()> {
         .map(|(part, value)| ((*part).to_owned(), (*value).into()))
         .chain([("head".to_owned(), (args.mask * flops.head_per_target).into())])
         .collect();
-    let step = StepShape { sequences: args.batch, length: args.length, target_share: args.mask };
+    let step = step_shape(args)?;
+    let tokens = args.steps as f64 * (args.batch * args.length) as f64;
+    let (seconds, seconds_basis) =
+        time(args, tokens * flops.training_per_token(args.mask), step.threads);
     let plan = Plan {
         model: args.model.clone(),
         width: args.width,
@@ -94,6 +123,10 @@ pub fn run(args: &Args) -> Result<()> {
         flops_per_token: flops.training_per_token(args.mask),
         flops_forward_per_token_by_part: by_part,
         memory_bytes: memory::predict(&model, step)?,
+        checkpoint_bytes_on_disk: checkpoint::bytes_on_disk(&layout),
+        steps: args.steps,
+        seconds,
+        seconds_basis,
     };
     if args.json {
         let text = serde_json::to_string_pretty(&plan)
@@ -101,6 +134,44 @@ pub fn run(args: &Args) -> Result<()> {
         return print(&text);
     }
     print(&readable(&plan))
+}
+
+fn step_shape(args: &Args) -> Result<StepShape> {
+    if args.micro_batches == 0 || !args.batch.is_multiple_of(args.micro_batches) {
+        return Err(HarnessError::config(
+            format!(
+                "--micro-batches {} does not divide --batch {}",
+                args.micro_batches, args.batch
+            ),
+            "give a divisor of the batch",
+        ));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(StepShape {
+        sequences: args.batch / args.micro_batches,
+        length: args.length,
+        target_share: args.mask,
+        evaluation_sequences: args.evaluation_batch,
+        accumulates: args.micro_batches > 1,
+        recompute: args.recompute,
+        threads: args.threads.unwrap_or(cores).max(1),
+    })
+}
+
+/// Seconds for `flops` and what the number rests on.
+fn time(args: &Args, flops: f64, threads: usize) -> (f64, String) {
+    match args.device {
+        DeviceKind::Cpu => {
+            let speed = measured_speed();
+            let basis = format!("{} times {threads} threads", speed.explanation);
+            (flops / (speed.flops_per_second * threads as f64), basis)
+        }
+        DeviceKind::Cuda => {
+            let (gpu, share) = (&gpu_table::GPUS[0], gpu_table::ASSUMED_SHARE);
+            let rate = share * gpu.bf16_flops_per_second;
+            (flops / rate, gpu_table::basis(gpu))
+        }
+    }
 }
 
 fn model(args: &Args) -> Result<ModelConfig> {
@@ -139,6 +210,10 @@ fn readable(plan: &Plan) -> String {
         line(role.name(), grouped(*count as u64));
     }
     line("training FLOPs per token", format!("{:.4e}", plan.flops_per_token));
+    for (part, value) in &plan.flops_forward_per_token_by_part {
+        let value = value.as_f64().unwrap_or_default();
+        line(&format!("  forward: {part}"), format!("{value:.4e}"));
+    }
     let memory = &plan.memory_bytes;
     for (part, bytes) in [
         ("parameter bytes", memory.parameters),
@@ -146,10 +221,18 @@ fn readable(plan: &Plan) -> String {
         ("moment bytes", memory.moments),
         ("activation bytes", memory.activations),
         ("head bytes", memory.head),
+        ("program and text bytes", memory.process),
         ("predicted peak bytes", memory.peak),
+        ("checkpoint bytes on disk", plan.checkpoint_bytes_on_disk),
     ] {
         line(part, grouped(bytes));
     }
+    for StageBytes { stage, bytes } in &memory.stages {
+        line(&format!("  of which {stage}"), grouped(*bytes));
+    }
+    let seconds = format!("{:.1}", plan.seconds);
+    line(&format!("seconds for {} steps", grouped(plan.steps)), seconds);
+    writeln!(text, "  basis: {}", plan.seconds_basis).expect("writing to a string cannot fail");
     text.trim_end().to_owned()
 }
 

@@ -80,16 +80,21 @@ pub fn run(args: &Args) -> Result<()> {
     print(&format!("\nreport: {}", report.display()))
 }
 
-fn definition(args: &Args) -> Result<Definition> {
-    let path = std::path::Path::new(&args.preset);
-    let mut definition = if path.extension().is_some_and(|extension| extension == "toml") {
+/// A built-in definition or that of a TOML file.
+pub(super) fn read_definition(preset: &str) -> Result<Definition> {
+    let path = std::path::Path::new(preset);
+    if path.extension().is_some_and(|extension| extension == "toml") {
         let text = std::fs::read_to_string(path).map_err(|error| {
             HarnessError::input(path, error.to_string(), "give an existing TOML definition")
         })?;
-        Definition::parse(&args.preset, &text)?
+        Definition::parse(preset, &text)
     } else {
-        Definition::preset(&args.preset)?
-    };
+        Definition::preset(preset)
+    }
+}
+
+fn definition(args: &Args) -> Result<Definition> {
+    let mut definition = read_definition(&args.preset)?;
     if let Some(seeds) = args.seeds {
         if seeds == 0 {
             return Err(HarnessError::config("--seeds 0", "give at least one seed"));

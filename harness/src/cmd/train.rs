@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::print;
+use crate::config::compute::DeviceKind;
 use crate::config::model::ModelConfig;
 use crate::config::run::{RunConfig, read_layer};
 use crate::config::{overrides, run_presets};
+use crate::device::CudaProblem;
 use crate::error::{HarnessError, Result};
+use crate::experiment::memory::{self, StepShape};
 use crate::experiment::runner::{Runner, RunnerOptions};
+use crate::ledger::{Ledger, RunState};
 use crate::weights;
 
 /// Arguments of `train`.
@@ -53,6 +57,9 @@ pub struct Args {
     /// Threads of the run
     #[arg(long)]
     threads: Option<usize>,
+    /// auto: a GPU if this build and machine have one; cuda: a GPU or exit code 6; cpu
+    #[arg(long, value_enum, default_value = "auto")]
+    device: DeviceChoice,
     /// Any hyper-parameter: path.to.key=value
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
@@ -61,9 +68,19 @@ pub struct Args {
     dry_run: bool,
 }
 
+/// Where a run is computed, as asked for on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum DeviceChoice {
+    Auto,
+    Cpu,
+    Cuda,
+}
+
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
     let mut run = resolve(args)?;
+    // An absent device is told before anything is read or trained.
+    crate::device::open(run.train.device)?;
     let options =
         RunnerOptions { folder: args.out.clone(), jobs: 1, threads: args.threads, quiet: false };
     let runner = Runner::new(options, crate::train::stop::on_signal()?).keep_weights(true);
@@ -77,8 +94,57 @@ pub fn run(args: &Args) -> Result<()> {
             .map_err(|error| HarnessError::Invariant(error.to_string()))?;
         return print(text.trim_end());
     }
+    let corpus = runner.corpus(&run.data)?;
+    limit_evaluation(args, &mut run, corpus.validation.tokens.len())?;
+    let key = crate::experiment::execute::key(&run, &corpus)?;
+    let state = Ledger::open(&args.out)?.find(&key)?;
     let record = runner.run_one(&run)?;
-    print(&record.summary())
+    print(&record.summary())?;
+    match state {
+        RunState::Finished(_) | RunState::Diverged(_) => Ok(()),
+        _ => print(&memory_line(&run, args.threads)?),
+    }
+}
+
+/// Peak memory of this process beside the prediction.
+fn memory_line(run: &RunConfig, threads: Option<usize>) -> Result<String> {
+    let threads = threads.unwrap_or_else(crate::process::cores);
+    let predicted = memory::predict(&run.model, StepShape::of(run, threads))?;
+    let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    let measured = match crate::process::peak_memory_bytes() {
+        Some(bytes) => megabytes(bytes),
+        None => "unknown".to_owned(),
+    };
+    Ok(format!("peak memory {measured}, predicted {}", megabytes(predicted.peak)))
+}
+
+/// Evaluating all held-out text with a very large model can cost many times a short training.
+/// Unless the user chose, no more of it is evaluated than costs as much as the training.
+fn limit_evaluation(args: &Args, run: &mut RunConfig, tokens: usize) -> Result<()> {
+    /// Evaluations below this cost are always whole: a few minutes on one processor.
+    const ALWAYS_FLOPS: f64 = 3e13;
+    const LEAST_SEQUENCES: usize = 8;
+    let key = ["data", "evaluation", "sequences"];
+    if names(args, &[key.join(".")], &key)? || args.preset.is_some() {
+        return Ok(());
+    }
+    let share = run.data.masking.share;
+    let per_token = run.model.forward_flops(run.data.length)?.training_per_token(share);
+    let training = run.train.steps as f64 * (run.train.batch * run.data.length) as f64 * per_token;
+    let evaluation = tokens as f64 * per_token / 3.0;
+    if evaluation <= training.max(ALWAYS_FLOPS) {
+        return Ok(());
+    }
+    let all = tokens / run.data.length;
+    let some = (all as f64 * training / evaluation) as usize;
+    run.data.evaluation.sequences = some.clamp(LEAST_SEQUENCES, all.max(LEAST_SEQUENCES));
+    anstream::eprintln!(
+        "evaluating {} of {all} held-out sequences: all of them cost {:.0} times this training; \
+         --set data.evaluation.sequences=0 takes all",
+        run.data.evaluation.sequences,
+        evaluation / training
+    );
+    Ok(())
 }
 
 fn resolve(args: &Args) -> Result<RunConfig> {
@@ -155,6 +221,10 @@ fn flags(args: &Args, family: &str) -> Table {
         put(&["seed"], Value::Integer(seed as i64));
         put(&["data_seed"], Value::Integer(seed as i64));
     }
+    if device(args.device) == DeviceKind::Cuda {
+        put(&["train", "device"], Value::String("cuda".to_owned()));
+        put(&["path"], Value::String("reference".to_owned()));
+    }
     if !args.text.is_empty() {
         let paths = args.text.iter().map(|path| Value::String(path.display().to_string()));
         put(&["data", "source"], Value::String("paths".to_owned()));
@@ -170,17 +240,41 @@ fn flags(args: &Args, family: &str) -> Table {
 /// Whether the user chose the vocabulary size; otherwise the tokenizer's is taken.
 fn names_vocabulary(args: &Args, family: &str) -> Result<bool> {
     let keys = ["model.vocab".to_owned(), format!("model.{family}.vocab")];
+    Ok(names(args, &keys, &["model", family, "vocab"])? || args.init.is_some())
+}
+
+/// Whether the user set one of `keys` by `--set`, or the key at `path` in the file.
+fn names(args: &Args, keys: &[String], path: &[&str]) -> Result<bool> {
     let set = args
         .sets
         .iter()
         .filter_map(|assignment| assignment.split_once('='))
-        .any(|(path, _)| keys.contains(&path.trim().to_owned()));
-    let in_file = match &args.config {
-        None => false,
-        Some(path) => read_layer(path)?
-            .get("model")
-            .and_then(|model| model.get(family))
-            .is_some_and(|family| family.get("vocab").is_some()),
-    };
-    Ok(set || in_file || args.init.is_some())
+        .any(|(key, _)| keys.contains(&key.trim().to_owned()));
+    let Some(file) = &args.config else { return Ok(set) };
+    let layer = Value::Table(read_layer(file)?);
+    let found = path.iter().try_fold(&layer, |place, key| place.get(key));
+    Ok(set || found.is_some())
+}
+
+/// The device that `--device` means here, with its one line where that is not obvious.
+fn device(choice: DeviceChoice) -> DeviceKind {
+    match (choice, crate::device::cuda_problem()) {
+        (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, Some(CudaProblem::NotBuilt)) => {
+            DeviceKind::Cpu
+        }
+        (DeviceChoice::Auto, Some(problem)) => {
+            anstream::eprintln!("using the CPU: {problem}");
+            DeviceKind::Cpu
+        }
+        (DeviceChoice::Auto, None) => match crate::device::open(DeviceKind::Cuda) {
+            Ok(_) => DeviceKind::Cuda,
+            Err(error) => {
+                let text = error.to_string();
+                let reason = text.lines().next().unwrap_or_default();
+                anstream::eprintln!("using the CPU: {reason}");
+                DeviceKind::Cpu
+            }
+        },
+        (DeviceChoice::Cuda, _) => DeviceKind::Cuda,
+    }
 }

@@ -1,9 +1,10 @@
 //! The `[model]` table: one family and its shape, and what can be built from it.
 
-use candle_core::{DType, Device};
+use baselines::fused::FusedEngine;
+use candle_core::DType;
 use models::architecture::{Architecture, ForwardFlops};
 use models::engine::Engine;
-use models::family::{FamilyConfig, parametrise};
+use models::family::{FamilyConfig, Parametrised, parametrise};
 use models::parameters::Layout;
 use models::parametrization::{Dimensions, Parametrization, Resolved};
 use models::reference::ReferenceEngine;
@@ -11,6 +12,7 @@ use models::standard_form::{StandardForm, Standardise};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use super::compute::{Compute, Precision};
 use crate::error::{HarnessError, Result};
 
 /// One family with its shape; exactly one sub-table of `[model]`.
@@ -278,14 +280,28 @@ impl ModelConfig {
         path: ComputePath,
         length: usize,
     ) -> Result<BuiltModel> {
+        self.build_as(base, table, &path.into(), length)
+    }
+
+    /// Builds the model under `table` relative to `base`, computed as `compute` says.
+    pub fn build_as(
+        &self,
+        base: &Self,
+        table: &Parametrization,
+        compute: &Compute,
+        length: usize,
+    ) -> Result<BuiltModel> {
+        let again = compute.recompute;
         match (self, base) {
             (Self::Pt(config), Self::Pt(base)) => {
-                build_family(config, base, table, path, length, |built| {
-                    Ok(Box::new(models::pt2026::FusedPt2026::new(&built.model, &built.resolved)?))
+                build_family(config, base, table, (compute, length), |built| {
+                    let (model, rules) = (&built.model, &built.resolved);
+                    let engine = models::pt2026::FusedPt2026::new(model, rules)?;
+                    Ok(Box::new(engine.with_recomputation(again)))
                 })
             }
             (Self::Pt2023(config), Self::Pt2023(base)) => {
-                build_family(config, base, table, path, length, |_| {
+                build_family(config, base, table, (compute, length), |_| {
                     Err(models::ModelError::Unsupported {
                         what: "pt2023".to_owned(),
                         by: "the fused path".to_owned(),
@@ -294,27 +310,21 @@ impl ModelConfig {
                 })
             }
             (Self::Bert(config), Self::Bert(base)) => {
-                build_family(config, base, table, path, length, |built| {
-                    Ok(Box::new(baselines::fused::FusedEngine::bert(
-                        &built.model,
-                        &built.resolved,
-                    )?))
+                build_family(config, base, table, (compute, length), |built| {
+                    let engine = FusedEngine::bert(&built.model, &built.resolved)?;
+                    Ok(Box::new(engine.with_recomputation(again)))
                 })
             }
             (Self::Preln(config), Self::Preln(base)) => {
-                build_family(config, base, table, path, length, |built| {
-                    Ok(Box::new(baselines::fused::FusedEngine::preln(
-                        &built.model,
-                        &built.resolved,
-                    )?))
+                build_family(config, base, table, (compute, length), |built| {
+                    let engine = FusedEngine::preln(&built.model, &built.resolved)?;
+                    Ok(Box::new(engine.with_recomputation(again)))
                 })
             }
             (Self::Ut(config), Self::Ut(base)) => {
-                build_family(config, base, table, path, length, |built| {
-                    Ok(Box::new(baselines::fused::FusedEngine::universal(
-                        &built.model,
-                        &built.resolved,
-                    )?))
+                build_family(config, base, table, (compute, length), |built| {
+                    let engine = FusedEngine::universal(&built.model, &built.resolved)?;
+                    Ok(Box::new(engine.with_recomputation(again)))
                 })
             }
             _ => Err(self.other_family(base)),
@@ -368,15 +378,14 @@ fn head_dim(
         .map(Some)
 }
 
-type FusedBuilder<M> = fn(&models::family::Parametrised<M>) -> models::Result<Box<dyn Engine>>;
+type Fused = models::Result<Box<dyn Engine>>;
 
 fn build_family<F>(
     config: &F,
     base: &F,
     table: &Parametrization,
-    path: ComputePath,
-    length: usize,
-    fused: FusedBuilder<F::Model>,
+    (compute, length): (&Compute, usize),
+    fused: impl FnOnce(&Parametrised<F::Model>) -> Fused,
 ) -> Result<BuiltModel>
 where
     F: FamilyConfig,
@@ -387,10 +396,15 @@ where
     let flops = built.model.forward_flops(length);
     let resolved = built.resolved.clone();
     let base_layout = built.base_layout.clone();
-    let engine: Box<dyn Engine> = match path {
+    let engine: Box<dyn Engine> = match compute.path {
         ComputePath::Fused => fused(&built)?,
         ComputePath::Reference => {
-            Box::new(ReferenceEngine::new(built.model, built.resolved, DType::F32, Device::Cpu))
+            let device = crate::device::open(compute.device)?;
+            let dtype = match compute.precision {
+                Precision::F32 => DType::F32,
+                Precision::Bf16 => DType::BF16,
+            };
+            Box::new(ReferenceEngine::new(built.model, built.resolved, dtype, device))
         }
     };
     Ok(BuiltModel { layout, base_layout, resolved, flops, engine })

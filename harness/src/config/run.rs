@@ -7,6 +7,7 @@ use models::standard_form::StandardForm;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::compute::Compute;
 use super::data::DataConfig;
 use super::model::{BuiltModel, ComputePath, ModelConfig};
 use super::overrides;
@@ -162,7 +163,7 @@ impl RunConfig {
         self.train.validate()?;
         self.model.layout()?;
         self.base_model().layout()?;
-        Ok(())
+        self.compute().validate()
     }
 
     /// The base model of the parametrization.
@@ -181,6 +182,12 @@ impl RunConfig {
     /// Builds the model and its engine.
     pub fn build(&self) -> Result<BuiltModel> {
         let table = self.parametrization.table()?;
-        self.model.build(&self.base_model(), &table, self.path, self.data.length)
+        self.model.build_as(&self.base_model(), &table, &self.compute(), self.data.length)
+    }
+
+    /// How the run is computed.
+    pub fn compute(&self) -> Compute {
+        let TrainConfig { device, precision, recompute, .. } = self.train;
+        Compute { path: self.path, device, precision, recompute }
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use super::compute::{DeviceKind, Precision};
 use crate::error::{HarnessError, Result};
 
 /// Shape of the learning-rate curve after warm-up.
@@ -126,6 +127,16 @@ pub struct TrainConfig {
     /// The run's result is the best evaluation's: its loss, and weights as they were then.
     #[serde(skip_serializing_if = "is_default")]
     pub keep_best: bool,
+    /// Computes values again in the backward pass instead of keeping them: less memory, more
+    /// time, the same numbers. Fused path only.
+    #[serde(skip_serializing_if = "is_default")]
+    pub recompute: bool,
+    /// Type of numbers inside the model.
+    #[serde(skip_serializing_if = "is_default")]
+    pub precision: Precision,
+    /// Where the model is computed.
+    #[serde(skip_serializing_if = "is_default")]
+    pub device: DeviceKind,
 }
 
 impl Default for TrainConfig {
@@ -149,6 +160,9 @@ impl Default for TrainConfig {
             part_gradients: PartGradients::Mean,
             decay_kind: DecayKind::Decoupled,
             keep_best: false,
+            recompute: false,
+            precision: Precision::F32,
+            device: DeviceKind::Cpu,
         }
     }
 }
@@ -280,6 +294,23 @@ mod tests {
         for key in ["annealing", "part_gradients", "decay_kind", "keep_best"] {
             assert!(!text.contains(key), "{text}");
         }
+    }
+
+    #[test]
+    fn invariant_keys_of_computation_are_left_out_at_their_defaults() {
+        let text = toml::to_string(&TrainConfig::default()).unwrap();
+        for key in ["recompute", "precision", "device"] {
+            assert!(!text.contains(key), "{text}");
+        }
+        let config = TrainConfig {
+            recompute: true,
+            precision: Precision::Bf16,
+            device: DeviceKind::Cuda,
+            ..TrainConfig::default()
+        };
+        let text = toml::to_string(&config).unwrap();
+        assert!(text.contains("precision = \"bf16\"") && text.contains("device = \"cuda\""));
+        assert_eq!(toml::from_str::<TrainConfig>(&text).unwrap(), config);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::train::{self, Observer, TrainJob, TrainOutcome};
 use crate::weights::{self, run_folder};
 
 /// Pause between looks at a run that another process is doing.
-const POLL: Duration = Duration::from_secs(2);
+pub(super) const POLL: Duration = Duration::from_secs(2);
 
 /// What every run of a runner shares.
 pub struct Context<'a> {
@@ -40,61 +40,60 @@ pub fn key(run: &RunConfig, corpus: &Corpus) -> Result<RunKey> {
     RunKey::new(run.model.family(), width, &run, &corpus.fingerprint.to_hex())
 }
 
-/// Does `run`, or reads its record if it is done; waits if another process is doing it.
-pub fn execute(
+/// Does `run`, or reads its record if it is done; `None` if another process is doing it.
+///
+/// # Errors
+/// [`HarnessError::Interrupted`] if a signal came; otherwise whatever the run ends with.
+pub fn attempt(
     run: &RunConfig,
     corpus: &Arc<Corpus>,
     context: &Context,
     observer: &mut dyn Observer,
-) -> Result<RunRecord> {
+) -> Result<Option<RunRecord>> {
     let (pinned, initial) = weights::pin(run)?;
     let run = &pinned;
     let key = key(run, corpus)?;
+    if context.stop.load(Ordering::Relaxed) {
+        return Err(HarnessError::Interrupted);
+    }
+    if matches!(context.ledger.find(&key)?, RunState::Running) {
+        return Ok(None);
+    }
     let source =
         CorpusSource::new(corpus.clone(), &run.data, &run.train, run.data_seed, Split::Validation)?;
     check_vocabulary(run, corpus)?;
     let built = run.build()?;
     let config =
         serde_json::to_value(run).map_err(|error| HarnessError::Invariant(error.to_string()))?;
-    loop {
-        let describe = || RunDescription {
-            command: provenance::portable_command(std::env::args()),
-            config: config.clone(),
-            layout: &built.layout,
-            resolved: &built.resolved,
-            data_fingerprint: corpus.fingerprint.to_hex().to_string(),
-            threads: context.threads,
-        };
-        let manifest = match context.ledger.begin(&key, describe)? {
-            Begin::Done(manifest) => *manifest,
-            Begin::Taken => {
-                if context.stop.load(Ordering::Relaxed) {
-                    return Err(HarnessError::Interrupted);
-                }
-                std::thread::sleep(POLL);
-                continue;
+    let describe = || RunDescription {
+        command: provenance::portable_command(std::env::args()),
+        config,
+        layout: &built.layout,
+        resolved: &built.resolved,
+        data_fingerprint: corpus.fingerprint.to_hex().to_string(),
+        threads: context.threads,
+    };
+    let manifest = match context.ledger.begin(&key, describe)? {
+        Begin::Done(manifest) => *manifest,
+        Begin::Taken => return Ok(None),
+        Begin::Ours(claim) => {
+            let folder = claim.run_folder();
+            let layout = built.layout.clone();
+            let parameters = match &initial {
+                None => built.resolved.initialise(&built.layout, &built.base_layout, run.seed)?,
+                Some(weights) => weights::unfold(run, weights, &run_init_path(run))?,
+            };
+            let outcome =
+                train_built(run, (built, parameters), &source, (context, folder), observer)?;
+            if context.keep_weights {
+                let of_run = (folder.config_hash, outcome.steps);
+                run_folder::save(folder.path, &layout, &outcome.parameters, of_run)?;
             }
-            Begin::Ours(claim) => {
-                let folder = claim.run_folder();
-                let layout = built.layout.clone();
-                let parameters = match &initial {
-                    None => {
-                        built.resolved.initialise(&built.layout, &built.base_layout, run.seed)?
-                    }
-                    Some(weights) => weights::unfold(run, weights, &run_init_path(run))?,
-                };
-                let outcome =
-                    train_built(run, (built, parameters), &source, (context, folder), observer)?;
-                if context.keep_weights {
-                    let of_run = (folder.config_hash, outcome.steps);
-                    run_folder::save(folder.path, &layout, &outcome.parameters, of_run)?;
-                }
-                claim.finish(&outcome)?
-            }
-        };
-        let folder = context.ledger.folder(&key);
-        return read_record(run, &manifest, &folder, source.unigram_loss_nats());
-    }
+            claim.finish(&outcome)?
+        }
+    };
+    let folder = context.ledger.folder(&key);
+    read_record(run, &manifest, &folder, source.unigram_loss_nats()).map(Some)
 }
 
 /// The record of `run` if `ledger` holds it finished or diverged; nothing is claimed.

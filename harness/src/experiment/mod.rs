@@ -7,6 +7,7 @@ pub mod definition;
 pub mod document;
 pub mod execute;
 pub mod figures;
+pub mod gpu_table;
 pub mod memory;
 pub mod plan;
 pub mod record;

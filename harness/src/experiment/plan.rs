@@ -63,6 +63,10 @@ fn planned(
         sequences: train.batch.div_ceil(train.micro_batches),
         length: workload.length,
         target_share: workload.target_share,
+        evaluation_sequences: train.evaluation_batch,
+        accumulates: train.micro_batches > 1,
+        recompute: train.recompute,
+        threads: 1,
     };
     Ok(PlannedRuns {
         stage,
@@ -207,8 +211,8 @@ const PROBE_SIDE: usize = 256;
 /// Products timed; the fastest counts, since others may run beside.
 const PROBES: usize = 20;
 
-/// Speed of one run on one thread, from this machine's product rate timed now.
-pub fn measured_speed() -> SpeedBasis {
+/// Floating-point operations per second of one thread's f32 products, timed now.
+pub fn product_rate() -> f64 {
     let left = vec![0.5f32; PROBE_SIDE * PROBE_SIDE];
     let mut product = vec![0f32; PROBE_SIDE * PROBE_SIDE];
     let mut fastest = f64::INFINITY;
@@ -223,7 +227,12 @@ pub fn measured_speed() -> SpeedBasis {
         );
         fastest = fastest.min(begun.elapsed().as_secs_f64());
     }
-    let rate = 2.0 * (PROBE_SIDE as f64).powi(3) / fastest;
+    2.0 * (PROBE_SIDE as f64).powi(3) / fastest
+}
+
+/// Speed of one run on one thread, from this machine's product rate timed now.
+pub fn measured_speed() -> SpeedBasis {
+    let rate = product_rate();
     SpeedBasis {
         flops_per_second: ASSUMED_SHARE * rate,
         explanation: format!(

@@ -1,7 +1,8 @@
 //! Runs many configurations side by side, each at most once.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::corpora::Corpora;
@@ -76,21 +77,35 @@ impl Runner {
         cheapest.map(|&index| wanted[index].clone()).collect()
     }
 
-    /// Runs every configuration, `jobs` at a time, and returns their records in order.
+    /// Runs every configuration, `jobs` at a time, and returns their records in order. Runs that
+    /// another process is doing are left to it and looked at again after the others.
     ///
     /// The first error stops the start of further runs; runs under way finish and are kept.
     pub fn run_all(&self, runs: &[RunConfig]) -> Result<Vec<RunRecord>> {
-        let next = AtomicUsize::new(0);
+        let queue = Mutex::new(longest_first(runs).into_iter().collect::<VecDeque<usize>>());
+        let locked = || queue.lock().unwrap_or_else(PoisonError::into_inner);
         let slots: Vec<Mutex<Option<Result<RunRecord>>>> =
             runs.iter().map(|_| Mutex::new(None)).collect();
-        let order = longest_first(runs);
         std::thread::scope(|scope| {
             for _ in 0..self.options.jobs.clamp(1, runs.len().max(1)) {
                 scope.spawn(|| {
-                    while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let result = self.run_one(&runs[index]);
+                    let mut taken = 0;
+                    loop {
+                        let Some(index) = locked().pop_front() else { break };
+                        let result = self.attempt(&runs[index]).transpose();
+                        let Some(result) = result else {
+                            locked().push_back(index);
+                            taken += 1;
+                            // After a round in which everything was taken: wait for the others.
+                            if taken >= locked().len() {
+                                std::thread::sleep(execute::POLL);
+                                taken = 0;
+                            }
+                            continue;
+                        };
+                        taken = 0;
                         if result.is_err() {
-                            next.store(order.len(), Ordering::Relaxed);
+                            locked().clear();
                         }
                         *slots[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
                     }
@@ -107,21 +122,24 @@ impl Runner {
         Ok(records)
     }
 
-    /// Runs one configuration, or reads it from the ledger.
+    /// Runs one configuration, or reads it from the ledger; waits if another process is at it.
     pub fn run_one(&self, run: &RunConfig) -> Result<RunRecord> {
+        loop {
+            if let Some(record) = self.attempt(run)? {
+                return Ok(record);
+            }
+            std::thread::sleep(execute::POLL);
+        }
+    }
+
+    /// Runs one configuration, or reads it; `None` if another process is at it.
+    fn attempt(&self, run: &RunConfig) -> Result<Option<RunRecord>> {
         let corpus = self.corpora.load(&run.data)?;
         let ledger = Ledger::open(&self.options.folder)?;
         let (threads, stop, keep_weights) = (self.threads(), self.stop, self.keep_weights);
         let context = Context { ledger: &ledger, threads, stop, keep_weights };
-        let label = format!(
-            "{} {} lr {:.2e} seed {}",
-            run.model.family(),
-            run.model.dimensions().width,
-            run.train.learning_rate,
-            run.seed
-        );
-        let mut line = self.progress.job(&label, run.train.steps);
-        execute::execute(run, &corpus, &context, &mut line)
+        let mut line = self.progress.job(&label(run), run.train.steps);
+        execute::attempt(run, &corpus, &context, &mut line)
     }
 
     fn threads(&self) -> usize {
@@ -130,6 +148,17 @@ impl Runner {
             (cores / self.options.jobs.max(1)).max(1)
         })
     }
+}
+
+/// What a progress line calls a run.
+fn label(run: &RunConfig) -> String {
+    format!(
+        "{} {} lr {:.2e} seed {}",
+        run.model.family(),
+        run.model.dimensions().width,
+        run.train.learning_rate,
+        run.seed
+    )
 }
 
 /// Indices of `runs`, the most expensive first, so that no long run is left for the end.

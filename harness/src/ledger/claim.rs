@@ -181,28 +181,48 @@ fn beat(folder: &Path, generation: u64) -> bool {
     }
 }
 
+/// A claim as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Time since the owner last showed that it is alive.
+    pub age: Duration,
+    /// The owner gave the claim back.
+    pub released: bool,
+    /// The claim counts: not released, its process not known to be gone, its heartbeat young.
+    pub held: bool,
+}
+
+/// The newest claim on `folder`, if there is one.
+pub(super) fn heartbeat(folder: &Path, timing: ClaimTiming) -> Result<Option<Heartbeat>> {
+    newest_generation(folder)?.map_or(Ok(None), |newest| look(folder, newest, timing))
+}
+
 fn is_held(folder: &Path, generation: u64, timing: ClaimTiming) -> Result<bool> {
+    Ok(look(folder, generation, timing)?.is_some_and(|heartbeat| heartbeat.held))
+}
+
+/// The claim of one generation; `None` once it is deleted.
+fn look(folder: &Path, generation: u64, timing: ClaimTiming) -> Result<Option<Heartbeat>> {
     let path = claim_path(folder, generation);
     let text = match std::fs::read(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(HarnessError::io(&path)(error)),
     };
     // A claim that is being written cannot be read yet; its age decides.
-    if let Ok(owner) = serde_json::from_slice::<Owner>(&text)
-        && (owner.released || owner.is_gone())
-    {
-        return Ok(false);
-    }
+    let owner = serde_json::from_slice::<Owner>(&text).ok();
+    let released = owner.as_ref().is_some_and(|owner| owner.released);
+    let gone = owner.is_some_and(|owner| owner.is_gone());
     let beaten = match std::fs::metadata(&path).and_then(|metadata| metadata.modified()) {
         Ok(beaten) => beaten,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(HarnessError::io(&path)(error)),
     };
     let probe = tempfile::Builder::new().prefix(".clock-").tempfile_in(folder);
     let now = probe.and_then(|probe| probe.as_file().metadata()?.modified());
     let age = now.map_err(HarnessError::io(folder))?.duration_since(beaten).unwrap_or_default();
-    Ok(age < timing.stale_after)
+    let held = !released && !gone && age < timing.stale_after;
+    Ok(Some(Heartbeat { age, released, held }))
 }
 
 fn claim_path(folder: &Path, generation: u64) -> PathBuf {

@@ -14,6 +14,7 @@ pub mod atomic;
 mod claim;
 mod key;
 mod manifest;
+pub mod overview;
 pub mod provenance;
 
 #[cfg(test)]
@@ -22,7 +23,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-pub use claim::ClaimTiming;
+pub use claim::{ClaimTiming, Heartbeat};
 pub use key::{RESULTS_VERSION, RunKey, canonical};
 pub use manifest::{
     MANIFEST_FILE, Manifest, ParameterCounts, ParametrizationSummary, RuleSummary, RunDescription,
@@ -134,6 +135,11 @@ impl Ledger {
         manifest.write(&folder)?;
         let begun = Instant::now();
         Ok(Begin::Ours(Box::new(Claim { folder, manifest, begun, hold: Some(hold) })))
+    }
+
+    /// The newest claim on a run folder of this ledger, if there is one.
+    pub fn heartbeat(&self, run_folder: &Path) -> Result<Option<Heartbeat>> {
+        claim::heartbeat(run_folder, self.timing)
     }
 
     /// Manifests of all runs by folder name, or why one cannot be read.

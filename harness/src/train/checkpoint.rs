@@ -75,6 +75,12 @@ pub enum CheckpointProblem {
     },
 }
 
+/// Bytes that the checkpoints of a run take on disk once it has written two, and a third while
+/// one is replaced.
+pub fn bytes_on_disk(layout: &Layout) -> u64 {
+    (KEPT as u64 + 1) * 12 * layout.total() as u64
+}
+
 /// Writes a checkpoint into `run_folder` and deletes all but the newest two.
 ///
 /// # Errors

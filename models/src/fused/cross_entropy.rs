@@ -50,6 +50,25 @@ pub struct Workspace {
     partial: Vec<f32>,
 }
 
+impl Workspace {
+    /// Floats of all buffers.
+    #[cfg(test)]
+    pub fn floats(&self) -> usize {
+        let pairs = 2 * self.statistics.len() + 2 * self.log_sums.len();
+        self.exponentials.len() + pairs + self.picked.len() + self.partial.len()
+    }
+}
+
+/// Floats that the two parts of a [`Workspace`] grow to for `rows` targets: logits with their
+/// statistics and, with gradients, partial gradients of rows.
+pub fn workspace_floats(rows: usize, width: usize, vocab: usize, train: bool) -> [usize; 2] {
+    let cut = Cut::new(vocab);
+    let at_once = if train { rows } else { rows.min(PANEL) };
+    let per_row = vocab + 2 * cut.blocks + 3;
+    let partial = if train { cut.tasks() * rows * width } else { 0 };
+    [at_once * per_row, partial]
+}
+
 /// Where [`gradients`] writes; everything is overwritten.
 #[derive(Debug)]
 pub struct Gradients<'a> {

@@ -2,11 +2,17 @@
 
 use candle_core::{D, Tensor};
 
+use super::{in_full_precision, widened};
 use crate::error::Result;
 
 /// `(x - mean) / sqrt(var + epsilon) * gain + bias` over the last axis, biased variance
-/// (Ba et al. 2016): `x` `(.., D)`, `gain` and `bias` `(D)`.
+/// (Ba et al. 2016): `x` `(.., D)`, `gain` and `bias` `(D)`. In f32 for `x` of half precision.
 pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let (gain, bias) = (widened(gain)?, widened(bias)?);
+    in_full_precision(x, |x| normalised(x, &gain, &bias, epsilon))
+}
+
+fn normalised(x: &Tensor, gain: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
     let normal = centred.broadcast_div(&(variance + epsilon)?.sqrt()?)?;

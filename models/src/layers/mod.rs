@@ -8,6 +8,7 @@ mod cross_entropy;
 mod embedding;
 mod layer_norm;
 mod linear;
+mod precision;
 mod rope;
 mod softmax;
 
@@ -16,5 +17,6 @@ pub use cross_entropy::cross_entropy;
 pub use embedding::embedding;
 pub use layer_norm::layer_norm;
 pub use linear::linear;
+pub use precision::{in_full_precision, widened};
 pub use rope::RotaryTable;
 pub use softmax::softmax;

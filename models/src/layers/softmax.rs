@@ -1,13 +1,19 @@
 //! Softmax over the last axis.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, Tensor};
 
+use super::{in_full_precision, widened};
 use crate::error::Result;
 
 /// Softmax over the last axis: `logits` `(.., K)`. Where `mask` (0 or 1, in the type of the
 /// logits, broadcastable to their shape) is 0, the probability and its gradient are exactly 0;
-/// a row with nothing allowed is all zeros.
+/// a row with nothing allowed is all zeros. In f32 for logits of half precision.
 pub fn softmax(logits: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    let mask = mask.map(widened).transpose()?;
+    in_full_precision(logits, |logits| in_type(logits, mask.as_ref()))
+}
+
+fn in_type(logits: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     let Some(mask) = mask else {
         let maximum = logits.max_keepdim(D::Minus1)?.detach();
         let exponentials = logits.broadcast_sub(&maximum)?.exp()?;
@@ -16,8 +22,7 @@ pub fn softmax(logits: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     };
     let mask = mask.broadcast_as(logits.shape())?;
     // Forbidden entries may not set the maximum: subtract more than any logit from them.
-    let depth = if logits.dtype() == DType::F16 { 3e4 } else { 1e30 };
-    let lowered = (logits.detach() + mask.affine(depth, -depth)?)?;
+    let lowered = (logits.detach() + mask.affine(1e30, -1e30)?)?;
     let maximum = lowered.max_keepdim(D::Minus1)?;
     // Zeroing them before the exponential keeps a large forbidden logit from overflowing.
     let shifted = (logits.broadcast_sub(&maximum)? * &mask)?;

@@ -1,10 +1,10 @@
 //! From scores to normalised beliefs: `phi(y) / max(sum phi(y), epsilon)`.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, Tensor};
 
 use super::Potential;
 use crate::error::Result;
-use crate::layers;
+use crate::layers::{self, in_full_precision};
 
 /// Label beliefs of scores `z` `(.., N)`: `phi` is `z^2`, `|z|` or `exp(z)`.
 pub fn labels(z: &Tensor, potential: Potential, epsilon: f64) -> Result<Tensor> {
@@ -27,14 +27,6 @@ pub fn topics(y: &Tensor, potential: Potential, epsilon: f64) -> Result<Tensor> 
 fn divide_by_sum(weights: &Tensor, epsilon: f64) -> Result<Tensor> {
     let sum = weights.sum_keepdim(D::Minus1)?.maximum(epsilon)?;
     Ok(weights.broadcast_div(&sum)?)
-}
-
-/// Runs `f` in f32 where `x` has half precision: sums over thousands of labels need the digits.
-pub fn in_full_precision(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    match x.dtype() {
-        half @ (DType::BF16 | DType::F16) => Ok(f(&x.to_dtype(DType::F32)?)?.to_dtype(half)?),
-        _ => f(x),
-    }
 }
 
 #[cfg(test)]

@@ -144,10 +144,7 @@ impl Architecture for Pt2026 {
         let (weight, bias) = (w.get("head.dense.weight")?, w.get("head.dense.bias")?);
         let dense = layers::silu(&layers::linear(&features, &weight, Some(&bias))?)?;
         let (gain, bias) = (w.get("head.norm.weight")?, w.get("head.norm.bias")?);
-        let normal = normalise::in_full_precision(&dense, |dense| {
-            let (gain, bias) = (gain.to_dtype(dense.dtype())?, bias.to_dtype(dense.dtype())?);
-            layers::layer_norm(dense, &gain, &bias, NORM_EPSILON)
-        })?;
+        let normal = layers::layer_norm(&dense, &gain, &bias, NORM_EPSILON)?;
         probe.record("head_features", 0, &normal)?;
         let decoder = if self.config.tied {
             (w.get("unary")? * self.constants.tied_logits)?

@@ -2,7 +2,6 @@
 
 use candle_core::Tensor;
 
-use super::normalise::in_full_precision;
 use super::{Pt2026Config, Rope};
 use crate::architecture::TensorBatch;
 use crate::error::Result;
@@ -73,9 +72,7 @@ impl TernaryFactor {
             None => (u_unrotated.clone(), v),
         };
         let logits = (u.matmul(&v.transpose(2, 3)?.contiguous()?)? * self.logit_factor)?;
-        let posterior = in_full_precision(&logits, |logits| {
-            layers::softmax(logits, Some(&self.mask.to_dtype(logits.dtype())?))
-        })?;
+        let posterior = layers::softmax(&logits, Some(&self.mask))?;
         Ok(Heads { u, v, u_unrotated, logits, posterior })
     }
 

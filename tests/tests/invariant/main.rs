@@ -3,6 +3,7 @@
 mod baselines;
 mod hostile;
 mod parametrization;
+mod precision;
 mod pt2023;
 mod pt2026;
 mod symmetries;

@@ -78,6 +78,15 @@ impl Head {
         self.scratch.resize(scratch.max(self.scratch.len()), 0.0);
     }
 
+    /// Floats of all buffers but those of single rows and columns.
+    #[cfg(test)]
+    pub fn floats(&self) -> usize {
+        let wide = [&self.z, &self.x, &self.dense, &self.activated, &self.normal];
+        let more = [&self.d_rows, &self.d_z, &self.sums, &self.losses];
+        let floats: usize = wide.iter().chain(&more).map(|buffer| buffer.len()).sum();
+        floats + 2 * self.statistics.len() + self.labels.len() + self.decoder.floats()
+    }
+
     /// Losses of the targets whose scores are in `z` and labels in `labels`.
     pub fn forward(&mut self, plan: &Plan, parameters: &[f32], keep: bool) {
         let _stage = enter(Stage::Dense);

@@ -230,4 +230,10 @@ impl Scratch {
         self.messages.reserve(4 * length * plan.rank);
         self.square.reserve(length * length);
     }
+
+    /// Floats of both buffers.
+    #[cfg(test)]
+    pub fn floats(&self) -> usize {
+        self.messages.len() + self.square.len()
+    }
 }

@@ -93,8 +93,25 @@ pub(super) fn turn_factors(plan: &Plan, parameters: &[f32], packed: &mut Buffer)
 /// Whether a forward pass keeps what a backward pass needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
+    /// All values of every iteration.
     Everything,
+    /// Scores of every iteration; the backward pass computes the rest again, one iteration at a
+    /// time, by the same operations in the same order: the same bits.
+    Scores,
+    /// Only what the next iteration needs: no backward pass follows.
     LastIteration,
+}
+
+impl Keep {
+    /// Iterations whose values have a place of their own.
+    pub fn iterations(self, plan: &Plan) -> usize {
+        if self == Self::Everything { plan.iterations } else { 1 }
+    }
+
+    /// The place of an iteration's values.
+    fn place(self, iteration: usize) -> usize {
+        if self == Self::Everything { iteration } else { 0 }
+    }
 }
 
 /// Buffers of one lane; they grow to the largest batch seen.
@@ -135,7 +152,7 @@ impl Lane {
     pub fn reserve(&mut self, plan: &Plan, extent: Extent, keep: Keep) {
         self.extent = extent;
         let (rows, length) = (extent.rows(), extent.length);
-        let kept = if keep == Keep::Everything { plan.iterations } else { 1 };
+        let kept = keep.iterations(plan);
         let channels = extent.sequences * plan.channels;
         self.z.reserve((plan.iterations + 1) * rows * plan.width);
         self.x.reserve(kept * rows * plan.width);
@@ -146,13 +163,23 @@ impl Lane {
         self.h.reserve(kept * rows * plan.stacked);
         self.projected.reserve(rows * plan.stacked);
         self.scratch.reserve(plan, length);
-        if keep == Keep::Everything {
+        if keep != Keep::LastIteration {
             self.d_h.reserve(rows * plan.stacked);
             self.d_factors.reserve(plan.stacked * plan.width);
             for buffer in [&mut self.d_x, &mut self.d_z, &mut self.d_unary] {
                 buffer.reserve(rows * plan.width);
             }
         }
+    }
+
+    /// Floats of all buffers.
+    #[cfg(test)]
+    pub fn floats(&self) -> usize {
+        let kept = [&self.z, &self.x, &self.label_sums, &self.topic_sums, &self.tiles];
+        let more = [&self.posterior, &self.h, &self.projected, &self.d_h, &self.d_x];
+        let last = [&self.d_z, &self.d_unary, &self.d_factors];
+        let all = kept.iter().chain(&more).chain(&last);
+        all.map(|buffer| buffer.len()).sum::<usize>() + self.scratch.floats()
     }
 
     /// The unary scores `(rows, N)`: where the encoder starts.
@@ -171,32 +198,39 @@ impl Lane {
         let plan = shared.plan;
         let (rows, size) = (self.extent.rows(), self.extent.rows() * plan.width);
         for iteration in 0..plan.iterations {
-            let kept = if keep == Keep::Everything { iteration } else { 0 };
+            let kept = keep.place(iteration);
+            self.iterate(shared, words, iteration, kept);
             let (earlier, later) = self.z.split_at_mut((iteration + 1) * size);
             let (z, next) = (&earlier[iteration * size..], &mut later[..size]);
-            let x = &mut self.x[part(size, kept)];
             let stage = enter(Stage::Normalisers);
-            labels(&label_constants(plan), z, x, &mut self.label_sums[part(rows, kept)]);
             next.copy_from_slice(z);
             scale(plan.damping, next);
             add_scaled(plan.step, &earlier[..size], next);
             drop(stage);
-            let projected = &mut self.projected[..rows * plan.stacked];
-            let stage = enter(Stage::ProductsForward);
-            shared.scores(rows, x, projected);
-            drop(stage);
-            let stage = enter(Stage::HeadProducts);
-            self.head_messages(shared, words, kept);
-            drop(stage);
-            let stage = enter(Stage::Inner);
-            let h = &mut self.h[part(rows * plan.stacked, kept)];
-            let sums = &mut self.topic_sums[part(rows, kept)];
-            topics(&topic_constants(plan), &self.projected[..rows * plan.stacked], h, sums);
-            drop(stage);
             let _stage = enter(Stage::ProductsForward);
-            let next = &mut self.z[part(size, iteration + 1)];
+            let h = &self.h[part(rows * plan.stacked, kept)];
             shared.messages(rows, h, Store::Add, next);
         }
+    }
+
+    /// Everything between the scores before `iteration` and the messages, into place `kept`.
+    fn iterate(&mut self, shared: &Shared, words: Option<&[bool]>, iteration: usize, kept: usize) {
+        let plan = shared.plan;
+        let (rows, size) = (self.extent.rows(), self.extent.rows() * plan.width);
+        let (z, x) = (&self.z[part(size, iteration)], &mut self.x[part(size, kept)]);
+        let stage = enter(Stage::Normalisers);
+        labels(&label_constants(plan), z, x, &mut self.label_sums[part(rows, kept)]);
+        drop(stage);
+        let stage = enter(Stage::ProductsForward);
+        shared.scores(rows, x, &mut self.projected[..rows * plan.stacked]);
+        drop(stage);
+        let stage = enter(Stage::HeadProducts);
+        self.head_messages(shared, words, kept);
+        drop(stage);
+        let _stage = enter(Stage::Inner);
+        let h = &mut self.h[part(rows * plan.stacked, kept)];
+        let sums = &mut self.topic_sums[part(rows, kept)];
+        topics(&topic_constants(plan), &self.projected[..rows * plan.stacked], h, sums);
     }
 
     fn head_messages(&mut self, shared: &Shared, words: Option<&[bool]>, kept: usize) {
@@ -218,13 +252,18 @@ impl Lane {
 
     /// Runs all iterations backwards from the gradient of the last scores in `d_z`; leaves the
     /// gradient of the unary scores there and that of W in `d_factors`.
-    pub fn backward(&mut self, shared: &Shared) {
+    pub fn backward(&mut self, shared: &Shared, words: Option<&[bool]>, keep: Keep) {
         let plan = shared.plan;
         let (rows, size) = (self.extent.rows(), self.extent.rows() * plan.width);
         let wide = rows * plan.stacked;
         self.d_unary[..size].fill(0.0);
         for iteration in (0..plan.iterations).rev() {
             let first = iteration + 1 == plan.iterations;
+            let kept = keep.place(iteration);
+            // The forward pass has left the values of the last iteration.
+            if keep == Keep::Scores && !first {
+                self.iterate(shared, words, iteration, kept);
+            }
             let update = if first { Update::Replace } else { Update::Add };
             let d_z = Matrix::new(&self.d_z, rows, plan.width);
             let stage = enter(Stage::Normalisers);
@@ -234,15 +273,15 @@ impl Lane {
             shared.scores(rows, &self.d_z, &mut self.d_h);
             drop(stage);
             let stage = enter(Stage::ProductsWeights);
-            let h = Matrix::new(&self.h[part(wide, iteration)], rows, plan.stacked);
+            let h = Matrix::new(&self.h[part(wide, kept)], rows, plan.stacked);
             let d_factors = MatrixMut::new(&mut self.d_factors, plan.stacked, plan.width);
             multiply(1.0, h.transposed(), d_z, update, d_factors);
             drop(stage);
             let stage = enter(Stage::HeadProducts);
-            self.head_gradients(shared, iteration);
+            self.head_gradients(shared, kept);
             drop(stage);
             let stage = enter(Stage::Inner);
-            let saved = (&self.h[part(wide, iteration)], &self.topic_sums[part(rows, iteration)]);
+            let saved = (&self.h[part(wide, kept)], &self.topic_sums[part(rows, kept)]);
             let d_scores = &mut self.projected[..wide];
             topics_backward(&topic_constants(plan), saved, &self.d_h[..wide], d_scores);
             drop(stage);
@@ -250,7 +289,7 @@ impl Lane {
             shared.messages(rows, d_scores, Store::Set, &mut self.d_x);
             drop(stage);
             let stage = enter(Stage::ProductsWeights);
-            let x = Matrix::new(&self.x[part(size, iteration)], rows, plan.width);
+            let x = Matrix::new(&self.x[part(size, kept)], rows, plan.width);
             let d_scores = Matrix::new(&self.projected, rows, plan.stacked);
             let d_factors = MatrixMut::new(&mut self.d_factors, plan.stacked, plan.width);
             multiply(1.0, d_scores.transposed(), x, Update::Add, d_factors);
@@ -258,8 +297,8 @@ impl Lane {
             let _stage = enter(Stage::Normalisers);
             let saved = SavedLabels {
                 z: &self.z[part(size, iteration)],
-                x: &self.x[part(size, iteration)],
-                sums: &self.label_sums[part(rows, iteration)],
+                x: &self.x[part(size, kept)],
+                sums: &self.label_sums[part(rows, kept)],
             };
             let (d_x, d_z) = (&self.d_x[..size], &mut self.d_z[..size]);
             labels_backward(&label_constants(plan), &saved, d_x, plan.damping, d_z);
@@ -267,14 +306,14 @@ impl Lane {
         crate::fused::elementwise::add(&self.d_unary[..size], &mut self.d_z[..size]);
     }
 
-    fn head_gradients(&mut self, shared: &Shared, iteration: usize) {
+    fn head_gradients(&mut self, shared: &Shared, kept: usize) {
         let (plan, Extent { sequences, length }) = (shared.plan, self.extent);
         let tiles = saved_tiles(plan) * length * plan.rank;
         for sequence in 0..sequences {
             let wide = part(length * plan.stacked, sequence);
             let (d_h, d_projected) = (&self.d_h[wide.clone()], &mut self.projected[wide]);
             for channel in 0..plan.channels {
-                let index = (iteration * sequences + sequence) * plan.channels + channel;
+                let index = (kept * sequences + sequence) * plan.channels + channel;
                 let task = Task { plan, table: shared.table, words: None, length, channel };
                 let saved = (
                     &self.tiles[part(tiles, index)],

@@ -8,6 +8,7 @@ mod beliefs;
 mod head;
 mod heads;
 mod lane;
+mod memory;
 mod plan;
 mod rotary;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use rotary::Table;
 
 use super::{Pt2026, Rope};
 use crate::batch::Batch;
-use crate::engine::{BatchLoss, Engine};
+use crate::engine::{BatchLoss, BatchShape, Engine, MemoryPart};
 use crate::error::Result;
 use crate::fused::buffer::Buffer;
 use crate::fused::elementwise::{add, scale};
@@ -49,6 +50,7 @@ pub struct FusedPt2026 {
     sorted: SortedIds,
     /// Gradient of the unary scores of all rows, `(B n, N)`.
     d_unary: Vec<f32>,
+    recompute: bool,
 }
 
 impl FusedPt2026 {
@@ -67,7 +69,21 @@ impl FusedPt2026 {
             head: Head::default(),
             sorted: SortedIds::default(),
             d_unary: Vec::new(),
+            recompute: false,
         })
+    }
+
+    /// With `recompute`, only the scores between iterations are kept for the backward pass, which
+    /// computes everything else again: less memory, more time, the same bits.
+    #[must_use]
+    pub fn with_recomputation(mut self, recompute: bool) -> Self {
+        self.recompute = recompute;
+        self
+    }
+
+    /// What a training step keeps.
+    fn keep(&self) -> Keep {
+        if self.recompute { Keep::Scores } else { Keep::Everything }
     }
 
     /// Cuts the batch into lanes; returns the sequences of a full lane.
@@ -117,14 +133,13 @@ impl FusedPt2026 {
             }
             scale(plan.unary.factor, unary);
             drop(stage);
-            let words = batch.attention.as_ref().map(|words| &words[from..from + ids.len()]);
-            lane.forward(&shared, words, keep);
+            lane.forward(&shared, words(batch, from..from + ids.len()), keep);
         });
         for (z, target) in self.head.z.chunks_exact_mut(width).zip(&batch.targets) {
             let row = target.position as usize;
             z.copy_from_slice(self.lanes[row / rows].last_scores(plan, row % rows));
         }
-        self.head.forward(plan, parameters, keep == Keep::Everything);
+        self.head.forward(plan, parameters, keep != Keep::LastIteration);
     }
 
     fn backward(&mut self, parameters: &[f32], batch: &Batch, each: usize, gradients: &mut [f32]) {
@@ -138,7 +153,7 @@ impl FusedPt2026 {
             packed_factors: &self.packed_factors,
         };
         let rows = each * batch.length;
-        let head = &self.head;
+        let (head, keep) = (&self.head, self.keep());
         parallel::for_each_block(&mut self.lanes[..count], 1, |index, lane| {
             let lane = &mut lane[0];
             let (from, end) = (index * rows, index * rows + lane.extent.rows());
@@ -151,7 +166,7 @@ impl FusedPt2026 {
                 let row = target.position as usize - from;
                 lane.d_z[row * width..][..width].copy_from_slice(d_z);
             }
-            lane.backward(&shared);
+            lane.backward(&shared, words(batch, from..end), keep);
         });
         self.add_up_factors(count, gradients);
         self.unary_gradient(batch, rows, gradients);
@@ -191,6 +206,11 @@ impl FusedPt2026 {
     }
 }
 
+/// Which of the tokens `rows` are words.
+fn words(batch: &Batch, rows: std::ops::Range<usize>) -> Option<&[bool]> {
+    batch.attention.as_ref().map(|words| &words[rows])
+}
+
 impl Engine for FusedPt2026 {
     fn loss_and_gradients(
         &mut self,
@@ -209,8 +229,9 @@ impl Engine for FusedPt2026 {
             return Ok(BatchLoss { loss_nats: 0.0, auxiliary: 0.0 });
         }
         parallel::in_pool(|| {
-            let each = self.prepare(batch, Keep::Everything);
-            self.forward(parameters, batch, Keep::Everything, each);
+            let keep = self.keep();
+            let each = self.prepare(batch, keep);
+            self.forward(parameters, batch, keep, each);
             self.backward(parameters, batch, each, gradients);
         });
         let sum: f64 = self.head.losses.iter().map(|&loss| f64::from(loss)).sum();
@@ -228,5 +249,14 @@ impl Engine for FusedPt2026 {
             self.forward(parameters, batch, Keep::LastIteration, each);
         });
         Ok(self.head.losses.clone())
+    }
+
+    fn memory(
+        &self,
+        training: Option<BatchShape>,
+        evaluation: Option<BatchShape>,
+        _threads: usize,
+    ) -> Option<Vec<MemoryPart>> {
+        Some(self.stages(training, evaluation))
     }
 }

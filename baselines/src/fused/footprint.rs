@@ -1,0 +1,136 @@
+//! What the engine allocates for batches of given shapes, by stage, before it does.
+
+use models::engine::{BatchShape, MemoryPart, resident};
+
+use super::FusedEngine;
+use super::engine::wave_chunks;
+use super::head::logits_stride;
+use super::memory::{Division, needed, record_len};
+
+/// Stages in the order of their report.
+const STAGES: [&str; 5] =
+    ["packed weights", "layer records", "chunk work space", "gradients by chunk", "logits"];
+
+type Floats = [usize; STAGES.len()];
+
+impl FusedEngine {
+    /// As [`Engine::memory`](models::engine::Engine::memory). Chunks are taken to have their share of the targets; memory set
+    /// aside for more is never touched.
+    pub(super) fn stages(
+        &self,
+        training: Option<BatchShape>,
+        evaluation: Option<BatchShape>,
+        threads: usize,
+    ) -> Vec<MemoryPart> {
+        let none = [0; STAGES.len()];
+        let training = training.map_or(none, |shape| self.floats(shape, true, threads));
+        let evaluation = evaluation.map_or(none, |shape| self.floats(shape, false, threads));
+        let floats = training.iter().zip(evaluation).map(|(&a, b)| resident(a, b));
+        let bytes = floats.map(|floats| (floats * size_of::<f32>()) as u64);
+        STAGES.iter().zip(bytes).map(|(stage, bytes)| MemoryPart { stage, bytes }).collect()
+    }
+
+    fn floats(&self, shape: BatchShape, train: bool, threads: usize) -> Floats {
+        let plan = self.plan();
+        let BatchShape { sequences, length, targets } = shape;
+        let division = Division { sequences, length };
+        let chunks = division.chunks().max(1);
+        let wave = wave_chunks(&division, threads);
+        let angles = if plan.family.rope_theta.is_some() { length * plan.head_dim } else { 0 };
+        let packed = plan.packed_total + plan.vector_total + angles;
+        let chunk = division.chunk(0, targets.div_ceil(chunks));
+        let records = plan.family.depth * record_len(plan, &division, &chunk);
+        let rest = needed(plan, &division, &chunk) - records;
+        let train = usize::from(train);
+        let sums = train * (chunks * plan.vector_total + sequences * length * plan.width);
+        let logits = targets * (plan.width + logits_stride(plan.vocab) + 1);
+        [packed, wave * records, wave * rest, sums, logits]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use models::batch::{Batch, Target};
+    use models::engine::Engine;
+    use models::family::{FamilyConfig, parametrise};
+    use models::parametrization::Parametrization;
+
+    use super::*;
+    use crate::{BertConfig, PreLnConfig, UtConfig};
+
+    /// Engines of all families with initial parameters.
+    fn engines(recompute: bool) -> Vec<(FusedEngine, Vec<f32>)> {
+        fn built<F: FamilyConfig>(
+            config: &F,
+            engine: fn(&F::Model, &models::parametrization::Resolved) -> FusedEngine,
+        ) -> (FusedEngine, Vec<f32>) {
+            let table = Parametrization::built_in("standard").unwrap();
+            let built = parametrise(config, config, &table).unwrap();
+            let layout = config.layout().unwrap();
+            let parameters = built.resolved.initialise(&layout, &built.base_layout, 1).unwrap();
+            (engine(&built.model, &built.resolved), parameters)
+        }
+        let (width, vocab, heads, max_length) = (24, 90, Some(3), 40);
+        let bert = BertConfig { vocab, width, heads, max_length, layers: 3, ..Default::default() };
+        let preln = PreLnConfig { vocab, width, heads, layers: 3, ..Default::default() };
+        let ut = UtConfig { vocab, width, heads, max_length, steps: 3, ..Default::default() };
+        let all = [
+            built(&bert, |model, rules| FusedEngine::bert(model, rules).unwrap()),
+            built(&preln, |model, rules| FusedEngine::preln(model, rules).unwrap()),
+            built(&ut, |model, rules| FusedEngine::universal(model, rules).unwrap()),
+        ];
+        let all = all.into_iter();
+        all.map(|(engine, values)| (engine.with_recomputation(recompute), values)).collect()
+    }
+
+    fn batch(sequences: usize, length: usize, targets: usize) -> Batch {
+        let tokens = sequences * length;
+        let ids = (0..tokens).map(|place| (place * 7 % 90) as u32).collect();
+        let target = |position| Target { position: position as u32, label: 5 };
+        let targets = (0..targets).map(target).collect();
+        let attention = Some((0..tokens).map(|place| place % length < length - 2).collect());
+        Batch { ids, attention, targets, sequences, length, dropout: None }
+    }
+
+    fn pool(threads: usize) -> rayon::ThreadPool {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+    }
+
+    #[test]
+    fn invariant_memory_is_what_a_step_allocates() {
+        let shape = BatchShape { sequences: 9, length: 40, targets: 360 };
+        let batch = batch(9, 40, 360);
+        let mut sizes = Vec::new();
+        for (threads, recompute) in [(1, false), (1, true), (2, false)] {
+            let mut total = 0;
+            for (mut engine, values) in engines(recompute) {
+                let mut gradients = vec![0.0; values.len()];
+                pool(threads)
+                    .install(|| engine.loss_and_gradients(&values, &batch, &mut gradients))
+                    .unwrap();
+                let parts = engine.memory(Some(shape), None, threads).unwrap();
+                let predicted: u64 = parts.iter().map(|part| part.bytes).sum();
+                assert_eq!(predicted, 4 * engine.allocated() as u64);
+                total += predicted;
+            }
+            sizes.push(total);
+        }
+        assert!(sizes[1] < sizes[0] && sizes[0] < sizes[2], "{sizes:?}");
+    }
+
+    #[test]
+    fn invariant_recomputation_changes_no_bit() {
+        let batch = batch(5, 33, 60);
+        let run = |recompute: bool| {
+            let engines = engines(recompute).into_iter();
+            let results = engines.map(|(mut engine, values)| {
+                let mut gradients = vec![0.0; values.len()];
+                let loss = engine.loss_and_gradients(&values, &batch, &mut gradients).unwrap();
+                let bits: Vec<u32> = gradients.iter().map(|value| value.to_bits()).collect();
+                (loss.loss_nats.to_bits(), bits)
+            });
+            results.collect::<Vec<_>>()
+        };
+        assert!(run(false) == run(true));
+    }
+}

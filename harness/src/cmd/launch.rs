@@ -1,0 +1,128 @@
+//! `crossscale launch slurm`: an experiment as a Slurm job array on one shared ledger.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::Subcommand;
+
+use super::print;
+use super::reproduce::read_definition;
+use crate::error::{HarnessError, Result};
+use crate::launch::{SlurmJob, slurm_script};
+
+/// Arguments of `launch`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    cluster: Cluster,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cluster {
+    /// Write and submit a job array whose tasks share one ledger.
+    Slurm(SlurmArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossscale launch slurm quick --dry-run
+  crossscale launch slurm paper --partition gpu --gpus 1 --time 1-00:00:00 --tasks 8
+  crossscale status runs/paper --preset paper")]
+struct SlurmArgs {
+    /// Definition: quick, laptop, paper or a TOML file
+    experiment: String,
+    /// Folder of runs and report, on a file system that all nodes share [default: runs/NAME]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Tasks of the array, each a worker on the ledger
+    #[arg(long, default_value_t = 4)]
+    tasks: usize,
+    /// Partition [default: the cluster's]
+    #[arg(long)]
+    partition: Option<String>,
+    /// Time limit of a task; it is warned before and queued again
+    #[arg(long, default_value = "04:00:00")]
+    time: String,
+    /// GPUs of a task
+    #[arg(long, default_value_t = 0)]
+    gpus: usize,
+    /// Processors of a task, and its runs at a time
+    #[arg(long, default_value_t = 2)]
+    processors: usize,
+    /// Memory of a task, for instance 32G [default: the cluster's]
+    #[arg(long)]
+    memory: Option<String>,
+    /// Seconds between the warning and the end of a task
+    #[arg(long, default_value_t = 120)]
+    grace: u64,
+    /// Show the script and submit nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<()> {
+    let Cluster::Slurm(args) = &args.cluster;
+    let job = job(args)?;
+    let system = |error| HarnessError::io(Path::new("this program"))(error);
+    let program = std::env::current_exe().map_err(system)?;
+    let folder = std::env::current_dir().map_err(system)?;
+    let script = slurm_script(&job, &program, &folder);
+    if args.dry_run {
+        return print(script.trim_end());
+    }
+    let out = PathBuf::from(&job.out);
+    std::fs::create_dir_all(&out).map_err(HarnessError::io(&out))?;
+    let path = out.join("slurm.sh");
+    crate::ledger::atomic::write(&path, script.as_bytes())?;
+    let submitted = Command::new("sbatch").arg("--parsable").arg(&path).output();
+    let output = submitted.map_err(|error| HarnessError::Unavailable {
+        what: format!("sbatch ({error})"),
+        hint: format!(
+            "run this on a node of the cluster that accepts jobs; the script is {}",
+            path.display()
+        ),
+    })?;
+    if !output.status.success() {
+        return Err(HarnessError::Unavailable {
+            what: format!("Slurm: {}", String::from_utf8_lossy(&output.stderr).trim()),
+            hint: format!("repair {} and run sbatch on it", path.display()),
+        });
+    }
+    let job_id = String::from_utf8_lossy(&output.stdout);
+    print(&format!(
+        "job {}, {} tasks\nnext: crossscale status {} --preset {}",
+        job_id.trim(),
+        job.tasks,
+        job.out,
+        job.definition
+    ))
+}
+
+fn job(args: &SlurmArgs) -> Result<SlurmJob> {
+    let definition = read_definition(&args.experiment)?;
+    if args.tasks == 0 || args.processors == 0 {
+        return Err(HarnessError::config(
+            format!("--tasks {} --processors {}", args.tasks, args.processors),
+            "give at least one of each",
+        ));
+    }
+    let one_line = |word: &&String| word.contains(['\n', '\r']);
+    let words = [Some(&args.time), args.partition.as_ref(), args.memory.as_ref()];
+    if let Some(word) = words.into_iter().flatten().find(one_line) {
+        return Err(HarnessError::config(format!("{word:?} has two lines"), "give one word"));
+    }
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&definition.name));
+    Ok(SlurmJob {
+        name: definition.name,
+        definition: args.experiment.clone(),
+        out: out.display().to_string(),
+        tasks: args.tasks,
+        partition: args.partition.clone(),
+        time: args.time.clone(),
+        gpus: args.gpus,
+        processors: args.processors,
+        memory: args.memory.clone(),
+        grace_seconds: args.grace,
+    })
+}

@@ -1,0 +1,215 @@
+//! `crossscale status`: what is done, running, stale, failed and missing.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::print;
+use super::reproduce::read_definition;
+use crate::error::{HarnessError, Result};
+use crate::experiment::corpora::Corpora;
+use crate::experiment::plan::{self, PlannedRuns};
+use crate::experiment::study;
+use crate::ledger::Ledger;
+use crate::ledger::overview::{ObservedRun, ObservedState, observe};
+
+/// Arguments of `status`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  crossscale status
+  crossscale status runs/laptop --preset laptop
+  crossscale status runs/laptop --watch 10
+  crossscale status --json")]
+pub struct Args {
+    /// Folder of a ledger, or of several
+    #[arg(default_value = "runs")]
+    folder: PathBuf,
+    /// Definition (quick, laptop, paper or a TOML file) whose missing runs are counted
+    #[arg(long)]
+    preset: Option<String>,
+    /// List finished runs as well
+    #[arg(long)]
+    all: bool,
+    /// Show it again every so many seconds until everything is done
+    #[arg(long, value_name = "SECONDS", conflicts_with = "json")]
+    watch: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One ledger.
+#[derive(Debug, Serialize)]
+struct LedgerStatus {
+    folder: String,
+    counts: Vec<Count>,
+    missing: Option<Missing>,
+    runs: Vec<ObservedRun>,
+}
+
+#[derive(Debug, Serialize)]
+struct Count {
+    state: ObservedState,
+    runs: usize,
+}
+
+/// Runs that the definition wants and the ledger does not have done: searches stop by a rule, so
+/// their number has two ends.
+#[derive(Debug, Serialize)]
+struct Missing {
+    fewest: usize,
+    most: usize,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<()> {
+    let planned = args.preset.as_deref().map(planned).transpose()?;
+    loop {
+        let mut ledgers = Vec::new();
+        for folder in ledgers_in(&args.folder)? {
+            ledgers.push(look(&folder, planned.as_deref())?);
+        }
+        if args.json {
+            let text = serde_json::to_string_pretty(&ledgers)
+                .map_err(|error| HarnessError::Invariant(error.to_string()))?;
+            return print(&text);
+        }
+        print(&readable(&ledgers, args.all))?;
+        let Some(seconds) = args.watch else { return Ok(()) };
+        let open = |ledger: &LedgerStatus| {
+            ledger.runs.iter().any(|run| run.state < ObservedState::Failed)
+                || ledger.missing.as_ref().is_some_and(|missing| missing.fewest > 0)
+        };
+        if !ledgers.iter().any(open) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_secs(seconds.max(1)));
+    }
+}
+
+/// `folder` itself if it is a ledger, else the ledgers in it.
+fn ledgers_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let is_ledger = |path: &Path| path.join("runs").is_dir();
+    if is_ledger(folder) {
+        return Ok(vec![folder.to_owned()]);
+    }
+    let hint = "give the --out folder of train or reproduce";
+    let entries = std::fs::read_dir(folder)
+        .map_err(|error| HarnessError::input(folder, error.to_string(), hint))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(HarnessError::io(folder))?.path();
+        if is_ledger(&path) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        return Err(HarnessError::input(folder, "no ledger here: no folder runs/ in it", hint));
+    }
+    Ok(found)
+}
+
+fn planned(preset: &str) -> Result<Vec<PlannedRuns>> {
+    let definition = read_definition(preset)?;
+    let corpus = Corpora::new(None).load(&definition.data)?;
+    let vocab = study::vocabulary(&definition.data, &corpus);
+    plan::plan(&definition, &study::ladders(&definition, vocab)?, vocab)
+}
+
+fn look(folder: &Path, planned: Option<&[PlannedRuns]>) -> Result<LedgerStatus> {
+    let mut runs = observe(&Ledger::open(folder)?)?;
+    runs.sort_by(|a, b| a.state.cmp(&b.state).then_with(|| a.run.cmp(&b.run)));
+    let of = |state| Count { state, runs: runs.iter().filter(|run| run.state == state).count() };
+    Ok(LedgerStatus {
+        folder: folder.display().to_string(),
+        counts: ObservedState::ALL.map(of).into(),
+        missing: planned.map(|planned| missing(planned, &runs)),
+        runs,
+    })
+}
+
+/// Planned runs of each shape less those that ended, whatever their learning rate.
+fn missing(planned: &[PlannedRuns], runs: &[ObservedRun]) -> Missing {
+    let ended: Vec<&ObservedRun> = runs
+        .iter()
+        .filter(|run| matches!(run.state, ObservedState::Done | ObservedState::Failed))
+        .collect();
+    // Search and ladder share shapes, and the ledger does not know which run was for which.
+    let mut shapes: Vec<(&PlannedRuns, (usize, usize))> = Vec::new();
+    for row in planned {
+        let same = |known: &&mut (&PlannedRuns, (usize, usize))| {
+            known.0.model == row.model && known.0.parametrization == row.parametrization
+        };
+        match shapes.iter_mut().find(same) {
+            Some((_, runs)) => *runs = (runs.0 + row.runs.0, runs.1 + row.runs.1),
+            None => shapes.push((row, row.runs)),
+        }
+    }
+    let (mut fewest, mut most) = (0, 0);
+    for (row, runs) in shapes {
+        let wanted = serde_json::to_value(&row.model).unwrap_or_default();
+        let is_of_shape = |run: &&ObservedRun| {
+            run.manifest.as_ref().is_some_and(|manifest| {
+                manifest.config.get("model") == Some(&wanted)
+                    && manifest.parametrization.name == row.parametrization
+            })
+        };
+        let here = ended.iter().filter(|run| is_of_shape(run)).count();
+        fewest += runs.0.saturating_sub(here);
+        most += runs.1.saturating_sub(here);
+    }
+    Missing { fewest, most }
+}
+
+fn readable(ledgers: &[LedgerStatus], all: bool) -> String {
+    let mut text = String::new();
+    for ledger in ledgers {
+        write!(text, "{}:", ledger.folder).expect("writing to a string cannot fail");
+        for Count { state, runs } in ledger.counts.iter().filter(|count| count.runs > 0) {
+            write!(text, " {runs} {}", state.word()).expect("writing to a string cannot fail");
+        }
+        match &ledger.missing {
+            Some(Missing { fewest, most }) if fewest == most => {
+                write!(text, " {most} missing").expect("writing to a string cannot fail");
+            }
+            Some(Missing { fewest, most }) => {
+                write!(text, " {fewest} to {most} missing").expect("a string takes all");
+            }
+            None => {}
+        }
+        text.push('\n');
+        let shown = |run: &&ObservedRun| all || run.state != ObservedState::Done;
+        let mut lines = ledger.runs.iter().filter(shown).peekable();
+        if lines.peek().is_some() {
+            writeln!(
+                text,
+                "  {:<32} {:<11} {:>13} {:>9} {:>11}",
+                "run", "state", "step", "loss nats", "heartbeat s"
+            )
+            .expect("writing to a string cannot fail");
+        }
+        for run in lines {
+            let steps = run.steps.map_or("?".to_owned(), |steps| steps.to_string());
+            let number = |value: Option<f64>, digits: usize| {
+                value.map_or("–".to_owned(), |value| format!("{value:.digits$}"))
+            };
+            writeln!(
+                text,
+                "  {:<32} {:<11} {:>13} {:>9} {:>11}{}",
+                run.run,
+                run.state.word(),
+                format!("{}/{steps}", run.step),
+                number(run.loss_nats, 4),
+                number(run.heartbeat_seconds, 0),
+                run.problem.as_ref().map_or(String::new(), |problem| {
+                    format!("  {}", problem.lines().next().unwrap_or_default())
+                })
+            )
+            .expect("writing to a string cannot fail");
+        }
+    }
+    text.trim_end().to_owned()
+}

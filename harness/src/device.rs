@@ -1,0 +1,179 @@
+//! Opening a computing device without surprises.
+//!
+//! candle asks for CUDA through libraries that it loads when a device is opened, and panics if
+//! they are missing. So the libraries are looked for first, and what is missing is named.
+
+use candle_core::Device;
+
+use crate::config::compute::DeviceKind;
+use crate::error::{HarnessError, Result};
+
+/// Opens the device of `kind`.
+///
+/// # Errors
+/// [`HarnessError::Unavailable`] (exit code 6) with the reason and the remedy.
+pub fn open(kind: DeviceKind) -> Result<Device> {
+    match kind {
+        DeviceKind::Cpu => Ok(Device::Cpu),
+        DeviceKind::Cuda => open_cuda(),
+    }
+}
+
+/// Why CUDA cannot be used in this process; `None` if its libraries are there.
+pub fn cuda_problem() -> Option<CudaProblem> {
+    #[cfg(not(feature = "cuda"))]
+    return Some(CudaProblem::NotBuilt);
+    #[cfg(feature = "cuda")]
+    return cuda::missing_library().map(CudaProblem::Missing);
+}
+
+/// What stands between this process and a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CudaProblem {
+    /// The program was built without the feature.
+    NotBuilt,
+    /// This library was not found.
+    Missing(&'static str),
+}
+
+impl std::fmt::Display for CudaProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotBuilt => write!(f, "this program was built without the feature cuda"),
+            Self::Missing(library) => write!(f, "{library} was not found"),
+        }
+    }
+}
+
+impl CudaProblem {
+    /// What a user can do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::NotBuilt => "build with: cargo build --release --features cuda (needs nvcc), or \
+                               leave --device out"
+                .to_owned(),
+            Self::Missing(library) => format!(
+                "install the NVIDIA driver and the CUDA libraries, put {library} on \
+                 LD_LIBRARY_PATH, or leave --device out"
+            ),
+        }
+    }
+
+    fn error(self) -> HarnessError {
+        HarnessError::Unavailable { what: format!("CUDA ({self})"), hint: self.remedy() }
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda() -> Result<Device> {
+    Err(CudaProblem::NotBuilt.error())
+}
+
+#[cfg(feature = "cuda")]
+fn open_cuda() -> Result<Device> {
+    if let Some(problem) = cuda_problem() {
+        return Err(problem.error());
+    }
+    Device::new_cuda(0).map_err(|error| HarnessError::Unavailable {
+        what: format!("CUDA device 0 ({error})"),
+        hint: "nvidia-smi shows whether a GPU is visible; leave --device out to use the CPU"
+            .to_owned(),
+    })
+}
+
+/// One GPU as the driver describes it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Gpu {
+    /// Place in the driver's list.
+    pub index: usize,
+    /// Product name.
+    pub name: String,
+    /// Compute capability.
+    pub compute_capability: String,
+    /// All memory in bytes.
+    pub memory_bytes: u64,
+    /// Memory not in use now in bytes.
+    pub free_bytes: u64,
+}
+
+/// GPUs that the driver sees; an empty list without driver or feature.
+pub fn gpus() -> Vec<Gpu> {
+    #[cfg(not(feature = "cuda"))]
+    return Vec::new();
+    #[cfg(feature = "cuda")]
+    return if cuda_problem().is_none() { cuda::list() } else { Vec::new() };
+}
+
+#[cfg(feature = "cuda")]
+mod cuda {
+    use std::ffi::CStr;
+
+    use candle_core::cuda_backend::cudarc;
+    use cudarc::driver::{CudaContext, sys::CUdevice_attribute_enum as Attribute};
+
+    /// Libraries that candle calls, with the file names that its bindings try.
+    const LIBRARIES: [(&str, &[&CStr]); 3] = [
+        ("libcuda (the driver)", &[c"libcuda.so.1", c"libcuda.so"]),
+        (
+            "libcublas",
+            &[c"libcublas.so", c"libcublas.so.13", c"libcublas.so.12", c"libcublas.so.11"],
+        ),
+        ("libcurand", &[c"libcurand.so", c"libcurand.so.10"]),
+    ];
+
+    /// The first library that cannot be loaded. candle's own check exists only where its
+    /// bindings load libraries at run time, and this must build where they link them as well.
+    pub fn missing_library() -> Option<&'static str> {
+        let present = |name: &&CStr| {
+            #[expect(unsafe_code, reason = "the system's loader is a C function")]
+            // SAFETY: the name ends with a zero byte; nothing in the library is looked at.
+            let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY) };
+            !handle.is_null()
+        };
+        let missing = |(_, names): &&(&str, &[&CStr])| !names.iter().any(|name| present(name));
+        LIBRARIES.iter().find(missing).map(|(name, _)| *name)
+    }
+
+    /// Every device that can be opened.
+    pub fn list() -> Vec<super::Gpu> {
+        let count = CudaContext::device_count().unwrap_or(0).max(0) as usize;
+        (0..count).filter_map(|index| describe(index).ok()).collect()
+    }
+
+    fn describe(index: usize) -> Result<super::Gpu, cudarc::driver::DriverError> {
+        let context = CudaContext::new(index)?;
+        let (free, total) = context.mem_get_info()?;
+        let major = Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
+        let minor = Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR;
+        let capability = (context.attribute(major)?, context.attribute(minor)?);
+        Ok(super::Gpu {
+            index,
+            name: context.name()?,
+            compute_capability: format!("{}.{}", capability.0, capability.1),
+            memory_bytes: total as u64,
+            free_bytes: free as u64,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invariant_a_missing_gpu_is_an_error_with_a_remedy_and_code_6() {
+        assert!(open(DeviceKind::Cpu).unwrap().is_cpu());
+        match (cuda_problem(), gpus().is_empty()) {
+            (None, false) => {
+                let device = open(DeviceKind::Cuda).expect("the driver lists a GPU");
+                assert!(device.is_cuda());
+            }
+            (problem, _) => {
+                eprintln!("skipped the GPU part: {problem:?}");
+                let error = open(DeviceKind::Cuda).unwrap_err();
+                assert_eq!(error.exit_code(), 6);
+                assert!(error.to_string().contains("hint: "), "{error}");
+            }
+        }
+    }
+}

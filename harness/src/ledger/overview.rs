@@ -1,0 +1,124 @@
+//! What a ledger looks like now: every run with its state, progress and heartbeat.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Ledger, Manifest, RunStatus};
+use crate::error::Result;
+use crate::train::recorder::METRICS_FILE;
+
+/// State of a run as an onlooker sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObservedState {
+    /// A live worker is at it.
+    Running,
+    /// Its worker has gone silent or is known to be gone; anyone may take it over.
+    Stale,
+    /// Given back before its end; anyone may go on.
+    Interrupted,
+    /// Ended without a result, and would again.
+    Failed,
+    /// Its manifest cannot be read.
+    Damaged,
+    /// Complete.
+    Done,
+}
+
+impl ObservedState {
+    /// All of them in the order of the table.
+    pub const ALL: [Self; 6] =
+        [Self::Running, Self::Stale, Self::Interrupted, Self::Failed, Self::Damaged, Self::Done];
+
+    /// The word in tables.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stale => "stale",
+            Self::Interrupted => "interrupted",
+            Self::Failed => "failed",
+            Self::Damaged => "damaged",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// One run.
+#[derive(Debug, Clone, Serialize)]
+pub struct ObservedRun {
+    /// Name of its folder.
+    pub run: String,
+    /// State.
+    pub state: ObservedState,
+    /// Steps recorded.
+    pub step: u64,
+    /// Steps of the whole run, if known.
+    pub steps: Option<u64>,
+    /// Loss of the last recorded step or, once done, of the final evaluation, in nats.
+    pub loss_nats: Option<f64>,
+    /// Seconds since the last heartbeat of its worker; absent without a claim.
+    pub heartbeat_seconds: Option<f64>,
+    /// Why it failed or cannot be read.
+    pub problem: Option<String>,
+    /// The manifest, if it can be read.
+    #[serde(skip)]
+    pub manifest: Option<Manifest>,
+}
+
+/// Every run of `ledger` by name.
+pub fn observe(ledger: &Ledger) -> Result<Vec<ObservedRun>> {
+    let manifests = ledger.manifests()?.into_iter();
+    manifests.map(|(folder, manifest)| observe_run(ledger, &folder, manifest)).collect()
+}
+
+fn observe_run(ledger: &Ledger, folder: &Path, manifest: Result<Manifest>) -> Result<ObservedRun> {
+    let heartbeat = ledger.heartbeat(folder)?;
+    let (mut step, mut loss_nats) = last_step(folder);
+    let held = heartbeat.is_some_and(|heartbeat| heartbeat.held);
+    let unfinished = match heartbeat {
+        Some(_) if held => ObservedState::Running,
+        Some(heartbeat) if !heartbeat.released => ObservedState::Stale,
+        _ => ObservedState::Interrupted,
+    };
+    let (manifest, mut problem, state) = match manifest {
+        Err(error) => (None, Some(error.to_string()), ObservedState::Damaged),
+        Ok(manifest) => {
+            let state = match manifest.status {
+                RunStatus::Finished => ObservedState::Done,
+                RunStatus::Diverged => ObservedState::Failed,
+                RunStatus::Running | RunStatus::Interrupted => unfinished,
+            };
+            (Some(manifest), None, state)
+        }
+    };
+    if let Some(result) = manifest.as_ref().and_then(|manifest| manifest.result.as_ref()) {
+        step = result.steps;
+        loss_nats = result.loss_nats;
+        problem.clone_from(&result.divergence);
+    }
+    let steps =
+        manifest.as_ref().and_then(|manifest| manifest.config.get("train")?.get("steps")?.as_u64());
+    Ok(ObservedRun {
+        run: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        state,
+        step,
+        steps,
+        loss_nats,
+        heartbeat_seconds: heartbeat
+            .filter(|_| matches!(state, ObservedState::Running | ObservedState::Stale))
+            .map(|heartbeat| heartbeat.age.as_secs_f64()),
+        problem,
+        manifest,
+    })
+}
+
+/// Step and loss of the last whole row of the metrics; a run may be writing the next one.
+fn last_step(folder: &Path) -> (u64, Option<f64>) {
+    let text = std::fs::read_to_string(folder.join(METRICS_FILE)).unwrap_or_default();
+    let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+    let row = whole.lines().skip(1).last().unwrap_or_default();
+    let mut fields = row.split(',');
+    let step = fields.next().and_then(|field| field.parse().ok()).unwrap_or(0);
+    (step, fields.nth(1).and_then(|field| field.parse().ok()))
+}
