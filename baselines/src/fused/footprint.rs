@@ -14,8 +14,8 @@ const STAGES: [&str; 5] =
 type Floats = [usize; STAGES.len()];
 
 impl FusedEngine {
-    /// As [`Engine::memory`](models::engine::Engine::memory). Chunks are taken to have their share of the targets; memory set
-    /// aside for more is never touched.
+    /// As [`Engine::memory`](models::engine::Engine::memory). Chunks are taken to have their share
+    /// of the targets; memory set aside for more is never touched.
     pub(super) fn stages(
         &self,
         training: Option<BatchShape>,
@@ -98,8 +98,8 @@ mod tests {
 
     #[test]
     fn invariant_memory_is_what_a_step_allocates() {
-        let shape = BatchShape { sequences: 9, length: 40, targets: 360 };
-        let batch = batch(9, 40, 360);
+        let shape = BatchShape { sequences: 10, length: 40, targets: 400 };
+        let batch = batch(10, 40, 400);
         let mut sizes = Vec::new();
         for (threads, recompute) in [(1, false), (1, true), (2, false)] {
             let mut total = 0;

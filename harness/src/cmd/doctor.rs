@@ -84,10 +84,7 @@ fn examine() -> Report {
 }
 
 fn features() -> Vec<&'static str> {
-    let all = [
-        ("cuda", cfg!(feature = "cuda")),
-        ("parquet", cfg!(feature = "parquet")),
-    ];
+    let all = [("cuda", cfg!(feature = "cuda")), ("parquet", cfg!(feature = "parquet"))];
     all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
 }
 

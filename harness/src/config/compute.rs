@@ -1,4 +1,4 @@
-//! How a run is computed: path, device, number type, recomputation.
+//! How a run is computed: path, device, recomputation.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,17 +16,6 @@ pub enum DeviceKind {
     Cuda,
 }
 
-/// Type of numbers inside the model; weights, moments and updates are always f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// f32 throughout.
-    #[default]
-    F32,
-    /// Products in bf16; beliefs, softmax, norms and cross-entropy in f32. Reference path only.
-    Bf16,
-}
-
 /// Everything about a computation that is not the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Compute {
@@ -34,8 +23,6 @@ pub struct Compute {
     pub path: ComputePath,
     /// Where.
     pub device: DeviceKind,
-    /// In which numbers.
-    pub precision: Precision,
     /// Whether the backward pass computes values again instead of keeping them.
     pub recompute: bool,
 }
@@ -54,14 +41,11 @@ impl Compute {
     pub fn validate(&self) -> Result<()> {
         let reference = "use the reference path: --set path=reference";
         let fail = |problem: &str, hint: &str| Err(HarnessError::config(problem, hint));
-        match (self.path, self.device, self.precision, self.recompute) {
-            (ComputePath::Fused, DeviceKind::Cuda, _, _) => {
+        match (self.path, self.device, self.recompute) {
+            (ComputePath::Fused, DeviceKind::Cuda, _) => {
                 fail("the fused path runs on the CPU only", reference)
             }
-            (ComputePath::Fused, _, Precision::Bf16, _) => {
-                fail("the fused path computes in f32 only", reference)
-            }
-            (ComputePath::Reference, _, _, true) => fail(
+            (ComputePath::Reference, _, true) => fail(
                 "the reference path has no recomputation",
                 "leave train.recompute out, or raise train.micro_batches to save memory",
             ),

@@ -2,6 +2,7 @@
 
 pub mod compute;
 pub mod data;
+mod head_dim;
 mod masking;
 pub mod model;
 pub mod overrides;

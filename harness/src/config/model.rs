@@ -12,7 +12,8 @@ use models::standard_form::{StandardForm, Standardise};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::compute::{Compute, Precision};
+use super::compute::Compute;
+use super::head_dim::head_dim;
 use crate::error::{HarnessError, Result};
 
 /// One family with its shape; exactly one sub-table of `[model]`.
@@ -356,28 +357,6 @@ fn standardise<F: Standardise>(
     Ok(StandardForm { config: wrap(config), factors })
 }
 
-/// Head width for `width`, a multiple of `step` (2 where rotary positions turn pairs):
-/// `Some(None)` keeps a fixed number of heads, `None` = impossible.
-#[expect(clippy::option_option, reason = "the outer option is failure, the inner the config key")]
-fn head_dim(
-    (heads, wanted): (Option<usize>, Option<usize>),
-    width: usize,
-    step: usize,
-) -> Option<Option<usize>> {
-    /// A head may be this many times wider or narrower than the template's.
-    const RATIO_MAX: f64 = 1.5;
-    if heads.is_some() {
-        return Some(None);
-    }
-    let wanted = wanted.unwrap_or(baselines::DEFAULT_HEAD_DIM) as f64;
-    let distance = |size: usize| (size as f64 / wanted).ln().abs();
-    (step..=width)
-        .step_by(step)
-        .filter(|size| width.is_multiple_of(*size) && distance(*size) <= RATIO_MAX.ln())
-        .min_by(|a, b| distance(*a).total_cmp(&distance(*b)))
-        .map(Some)
-}
-
 type Fused = models::Result<Box<dyn Engine>>;
 
 fn build_family<F>(
@@ -400,11 +379,7 @@ where
         ComputePath::Fused => fused(&built)?,
         ComputePath::Reference => {
             let device = crate::device::open(compute.device)?;
-            let dtype = match compute.precision {
-                Precision::F32 => DType::F32,
-                Precision::Bf16 => DType::BF16,
-            };
-            Box::new(ReferenceEngine::new(built.model, built.resolved, dtype, device))
+            Box::new(ReferenceEngine::new(built.model, built.resolved, DType::F32, device))
         }
     };
     Ok(BuiltModel { layout, base_layout, resolved, flops, engine })

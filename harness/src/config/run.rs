@@ -187,7 +187,7 @@ impl RunConfig {
 
     /// How the run is computed.
     pub fn compute(&self) -> Compute {
-        let TrainConfig { device, precision, recompute, .. } = self.train;
-        Compute { path: self.path, device, precision, recompute }
+        let TrainConfig { device, recompute, .. } = self.train;
+        Compute { path: self.path, device, recompute }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::compute::{DeviceKind, Precision};
+use super::compute::DeviceKind;
 use crate::error::{HarnessError, Result};
 
 /// Shape of the learning-rate curve after warm-up.
@@ -131,9 +131,6 @@ pub struct TrainConfig {
     /// time, the same numbers. Fused path only.
     #[serde(skip_serializing_if = "is_default")]
     pub recompute: bool,
-    /// Type of numbers inside the model.
-    #[serde(skip_serializing_if = "is_default")]
-    pub precision: Precision,
     /// Where the model is computed.
     #[serde(skip_serializing_if = "is_default")]
     pub device: DeviceKind,
@@ -161,7 +158,6 @@ impl Default for TrainConfig {
             decay_kind: DecayKind::Decoupled,
             keep_best: false,
             recompute: false,
-            precision: Precision::F32,
             device: DeviceKind::Cpu,
         }
     }
@@ -299,17 +295,13 @@ mod tests {
     #[test]
     fn invariant_keys_of_computation_are_left_out_at_their_defaults() {
         let text = toml::to_string(&TrainConfig::default()).unwrap();
-        for key in ["recompute", "precision", "device"] {
+        for key in ["recompute", "device"] {
             assert!(!text.contains(key), "{text}");
         }
-        let config = TrainConfig {
-            recompute: true,
-            precision: Precision::Bf16,
-            device: DeviceKind::Cuda,
-            ..TrainConfig::default()
-        };
+        let config =
+            TrainConfig { recompute: true, device: DeviceKind::Cuda, ..TrainConfig::default() };
         let text = toml::to_string(&config).unwrap();
-        assert!(text.contains("precision = \"bf16\"") && text.contains("device = \"cuda\""));
+        assert!(text.contains("recompute = true") && text.contains("device = \"cuda\""));
         assert_eq!(toml::from_str::<TrainConfig>(&text).unwrap(), config);
     }
 
