@@ -163,9 +163,9 @@ mod tests {
         let (crc, size) = (sum.sum().to_le_bytes(), (content.len() as u32).to_le_bytes());
         let name_size = (name.len() as u16).to_le_bytes();
         let common = [&[0u8; 4][..], &[0; 4], &crc, &size, &size, &name_size, &[0; 2]].concat();
-        let local = [b"PK\x03\x04\x14\0", &common[2..], name.as_bytes(), content].concat();
+        let local = [&b"PK\x03\x04\x14\0"[..], &common, name.as_bytes(), content].concat();
         let directory =
-            [b"PK\x01\x02\x14\0\x14\0", &common[2..], &[0; 14], name.as_bytes()].concat();
+            [&b"PK\x01\x02\x14\0\x14\0"[..], &common, &[0; 14], name.as_bytes()].concat();
         let count = [0u8; 4].into_iter().chain([1, 0, 1, 0]);
         let start = (local.len() as u32).to_le_bytes();
         let size = (directory.len() as u32).to_le_bytes();
