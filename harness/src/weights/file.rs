@@ -180,7 +180,9 @@ mod tests {
         let tensors: [Named; 2] =
             [("z.w".into(), &[2, 2], &values[..4]), ("a".into(), &[2], &values[4..])];
         let paths = ["1", "2"].map(|name| folder.path().join(name));
-        paths.iter().for_each(|path| write(path, &metadata, &tensors).unwrap());
+        for path in &paths {
+            write(path, &metadata, &tensors).unwrap();
+        }
         assert_eq!(std::fs::read(&paths[0]).unwrap(), std::fs::read(&paths[1]).unwrap());
         let mut read = TensorFile::open(&paths[0]).unwrap();
         assert_eq!(read.metadata(), &metadata);

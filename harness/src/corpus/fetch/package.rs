@@ -120,18 +120,16 @@ impl Package {
             what: format!("the client {program} ({error})"),
             hint: format!("install it, or {remedy}"),
         })?;
-        match (output.status.success(), self.find(scratch)?) {
-            (true, Some(path)) => Ok(path),
-            _ => {
-                let message = String::from_utf8_lossy(&output.stderr);
-                let last = message.lines().rfind(|line| !line.trim().is_empty());
-                Err(HarnessError::Unavailable {
-                    what: format!("{self} ({program}: {})", last.unwrap_or("no message").trim()),
-                    hint: format!(
-                        "is the machine offline, or the package withdrawn? try again, or {remedy}"
-                    ),
-                })
-            }
+        if let (true, Some(path)) = (output.status.success(), self.find(scratch)?) {
+            return Ok(path);
         }
+        let message = String::from_utf8_lossy(&output.stderr);
+        let last = message.lines().rfind(|line| !line.trim().is_empty());
+        Err(HarnessError::Unavailable {
+            what: format!("{self} ({program}: {})", last.unwrap_or("no message").trim()),
+            hint: format!(
+                "is the machine offline, or the package withdrawn? try again, or {remedy}"
+            ),
+        })
     }
 }

@@ -19,7 +19,7 @@ pub fn treebank(source: &[u8]) -> Option<[String; 3]> {
         let start = source.find(&opening)? + opening.len();
         let end = start + source[start..].find("\n\"\"\"")?;
         let lines = source[start..end].lines().filter(|line| !line.trim().is_empty());
-        Some(lines.map(|line| format!("{line}\n")).collect())
+        Some(lines.collect::<Vec<_>>().join("\n") + "\n")
     };
     Some([part("train")?, part("valid")?, part("test")?])
 }
