@@ -57,7 +57,7 @@ fn gap<C: Standardise>(config: &C, base: &C, table: &str) -> (f64, usize) {
     let folded = logits(&plain, None, &form.factors);
     let scale = actual.iter().fold(0.0f64, |most, logit| most.max(logit.abs()));
     let gap = actual.iter().zip(&folded).fold(0.0f64, |most, (a, b)| most.max((a - b).abs()));
-    (gap / scale, form.factors.iter().filter(|factor| **factor != 1.0).count())
+    (gap / scale, form.factors.iter().filter(|factor| (**factor - 1.0).abs() > 0.0).count())
 }
 
 fn check<C: Standardise>(what: &str, config: &C, base: &C) {
