@@ -172,8 +172,8 @@ fn forward(
     Ok(())
 }
 
-/// The state of one training, a step at a time: the trainer's own loop without evaluation,
-/// checkpoints and metrics (a test holds the two together).
+/// The state of one training, a step at a time: the trainer's optimiser, clip and schedule without
+/// its evaluation, checkpoints and metrics.
 struct Training {
     built: BuiltModel,
     initial: Vec<f32>,
