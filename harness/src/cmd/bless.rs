@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use models::parametrization::Parametrization;
 use reports::{Cell, Column, Table};
 
 use super::print;
+use crate::coordcheck::{self, Bench, Outcome, Plan, Tier};
 use crate::error::{HarnessError, Result};
 use crate::guard::golden::Difference;
 use crate::guard::{Findings, cells, recorded, tables};
@@ -81,6 +83,7 @@ pub fn run(args: &Args) -> Result<()> {
     if rules.is_empty() && differences.is_empty() {
         return print("nothing to write");
     }
+    require_coordinate_check(args.family.as_deref())?;
     for (family, new) in families.iter().zip(&new) {
         recorded::write(&args.golden, family, new)?;
     }
@@ -88,6 +91,30 @@ pub fn run(args: &Args) -> Result<()> {
         tables::write(&args.golden, &tables::current()?)?;
     }
     print(&format!("written below {}", args.golden.display()))
+}
+
+/// Refuses while a coordinate check is red: what would be recorded is wrong.
+fn require_coordinate_check(family: Option<&str>) -> Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let checks = [("pt", "pt-2026-strict"), ("preln", "mup-table8")];
+    let chosen = checks.into_iter().filter(|(of, _)| match family {
+        None => true,
+        Some("pt" | "pt2023") => *of == "pt",
+        Some(_) => *of == "preln",
+    });
+    for (family, table) in chosen {
+        print(&format!("coordinate check of {family} under {table} ..."))?;
+        let bench = Bench::new(Plan::new(family, Tier::Ci, &[])?, cores)?;
+        let check = coordcheck::check(&bench, &Parametrization::built_in(table)?)?;
+        if check.outcome() == Outcome::Fail {
+            return Err(HarnessError::Invariant(format!(
+                "nothing was written: the coordinate check of {family} under {table} fails\n\
+                 hint: crossscale coordcheck --model {family} --parametrization {table} --bisect \
+                 --out runs/coordcheck names the rule"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn show(rules: &Findings, differences: &[Difference]) -> Result<()> {

@@ -15,14 +15,21 @@ use crate::ledger::provenance;
 #[command(after_help = "Examples:
   crossscale mutate                           every rule of every built-in table
   crossscale mutate --table pt-2026           one table
+  crossscale mutate --table pt-2026-strict --rule hidden.learning_rate --coordcheck
   crossscale mutate --out reports/published/mutation_matrix")]
 pub struct Args {
     /// Built-in table whose rules are changed; repeat for several [default: all]
     #[arg(long, value_name = "NAME")]
     table: Vec<String>,
+    /// Only rules whose name contains this, e.g. hidden. or learning_rate
+    #[arg(long, value_name = "PART")]
+    rule: Option<String>,
     /// Folder of recorded expectations
     #[arg(long, default_value = "golden")]
     golden: PathBuf,
+    /// Also run a small coordinate check for every change (seconds each)
+    #[arg(long)]
+    coordcheck: bool,
     /// Folder for the matrix as Markdown, HTML and CSV
     #[arg(long)]
     out: Option<PathBuf>,
@@ -41,7 +48,11 @@ pub fn run(args: &Args) -> Result<()> {
         }
         args.table.clone()
     };
-    let rows = Bench::load(&args.golden)?.matrix(&names)?;
+    let rows = Bench::load(&args.golden, args.coordcheck)?.matrix(&names, args.rule.as_deref())?;
+    if rows.is_empty() {
+        let wanted = args.rule.as_deref().unwrap_or_default();
+        return Err(HarnessError::NothingSelected(format!("no rule has '{wanted}' in its name")));
+    }
     let table = table(&rows)?;
     if args.json {
         print(&json(&rows)?)?;
@@ -74,8 +85,10 @@ const EXPLANATION: &str = "Each row changes one rule of one parametrization tabl
     others alone: an exponent that is not zero becomes zero, one that is zero becomes one half; \
     the rules that code derives from exponents are broken as named. *Recorded rules* and \
     *published rules* and *shrinkage* read the rules; *equivalent forms*, *recorded initial \
-    values* and *recorded training* run small models under them and look at losses and \
-    activations. Red means that the check notices.";
+    values*, *recorded training* and *coordinate check* run small models under them and look at \
+    losses, activations and their slopes over width. Red means that the check notices; an empty \
+    field, that it does not look at this table or rule. The coordinate check trains without decay \
+    and with a negligible epsilon, so it cannot see these two; no rule of depth acts at one depth.";
 
 /// Why a change that no run of a model can show is none of behaviour.
 fn unseen(row: &Row) -> &'static str {
@@ -92,7 +105,7 @@ fn summary(rows: &[Row]) -> String {
     let guarded = rows.iter().filter(|row| row.guarded()).count();
     let behavioural = rows.iter().filter(|row| row.behavioural()).count();
     format!(
-        "{guarded} of {} changes are noticed, {behavioural} of them by a check that runs the model.",
+        "{guarded} of {} changes are noticed, {behavioural} of them by one that runs the model.",
         rows.len()
     )
 }

@@ -9,6 +9,7 @@
 
 pub mod activations;
 pub mod cells;
+pub mod coordinates;
 pub mod golden;
 pub mod mutation;
 pub mod properties;

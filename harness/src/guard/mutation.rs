@@ -3,6 +3,7 @@
 use models::parametrization::{Parametrization, Resolved};
 
 use super::cells::{self, Cell, CellData, Variant};
+use super::coordinates::CoordinateBench;
 use super::golden::{self, CellRecord, Extent};
 use super::properties::{self, EQUIVALENT, Tables, Trial, VARIABLE_SHRINKAGE};
 use super::tables::{self, RecordedTables};
@@ -105,13 +106,14 @@ fn derived() -> [Derived; 5] {
 }
 
 /// Checks of the matrix, in the order of its columns.
-pub const CHECKS: [&str; 6] = [
+pub const CHECKS: [&str; 7] = [
     "recorded rules",
     "published rules",
     "shrinkage",
     "equivalent forms",
     "recorded initial values",
     "recorded training",
+    "coordinate check",
 ];
 
 /// What a check says about a mutation.
@@ -154,11 +156,13 @@ pub struct Bench {
     data: CellData,
     recorded_tables: RecordedTables,
     recorded: Vec<CellRecord>,
+    coordinates: Option<CoordinateBench>,
 }
 
 impl Bench {
     /// Reads what is recorded below `golden` and loads the data.
-    pub fn load(golden: &std::path::Path) -> Result<Self> {
+    /// `coordinates`: also measure slopes over width, which takes seconds per mutation.
+    pub fn load(golden: &std::path::Path, coordinates: bool) -> Result<Self> {
         let mut recorded = Vec::new();
         for family in super::cells::FAMILIES {
             recorded.extend(recorded::read(golden, family)?.cell);
@@ -168,15 +172,17 @@ impl Bench {
             data: CellData::load()?,
             recorded_tables: tables::read(golden)?,
             recorded,
+            coordinates: coordinates.then(CoordinateBench::new).transpose()?,
         })
     }
 
-    /// All rows of `names`' tables.
-    pub fn matrix(&self, names: &[String]) -> Result<Vec<Row>> {
+    /// All rows of `names`' tables, or those of rules with `part` in their name.
+    pub fn matrix(&self, names: &[String], part: Option<&str>) -> Result<Vec<Row>> {
         let mut all = Vec::new();
         for name in names {
             all.extend(mutations(self.tables.get(name)?)?);
         }
+        all.retain(|mutation| part.is_none_or(|part| mutation.rule.contains(part)));
         golden::in_parallel(&all, |mutation| self.row(mutation))
     }
 
@@ -205,7 +211,11 @@ impl Bench {
             read(&|tables| self.equivalence(tables, name))?,
         ];
         let (initial, trained, evidence) = self.recorded(mutation)?;
-        outcomes.extend([initial, trained]);
+        let slopes = match (&self.coordinates, &mutation.kind) {
+            (Some(bench), Kind::Exponent(table)) => bench.outcome(self.tables.get(name)?, table)?,
+            _ => Outcome::NotApplied,
+        };
+        outcomes.extend([initial, trained, slopes]);
         Ok(Row { mutation: mutation.clone(), outcomes, evidence })
     }
 
