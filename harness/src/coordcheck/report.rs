@@ -157,8 +157,10 @@ fn summary_table(lines: &[Line], plan: &Plan) -> Result<Table> {
     columns.extend(plan.steps.iter().map(step));
     columns.push(Column::text("interval", "interval at the end"));
     columns.push(Column::text("verdict", "worst verdict"));
-    let mut table = Table::new("coordcheck", "Slope per octave of width", columns)
-        .with_rule("The rule is in harness/src/coordcheck/verdict.rs, its numbers with reasons in thresholds.toml.");
+    let mut table = Table::new("coordcheck", "Slope per octave of width", columns).with_rule(
+        "The rule is in harness/src/coordcheck/verdict.rs, its numbers with reasons in \
+             thresholds.toml.",
+    );
     let same = |a: &Line, b: &Line| {
         let key = |line: &Line| (line.key.rate, line.key.kind, line.key.iteration);
         key(a) == key(b) && a.key.site == b.key.site
