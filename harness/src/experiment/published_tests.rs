@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::corpora::Corpora;
 use super::definition::Definition;
 use super::record::RunRecord;
-use super::source::RunSource;
-use super::{execute, study, tables};
+use super::source::{LedgerSource, RunSource};
+use super::{claims_report, execute, registered, study, tables};
 use crate::config::run::RunConfig;
 use crate::error::Result;
 
@@ -80,4 +80,24 @@ fn golden_published_quick_tables_follow_from_their_runs() {
     same(&tables::transfer(&study, command).unwrap());
     same(&tables::rates("transfer_rates", "", &study.transfer, command).unwrap());
     same(&tables::runs(&study, command).unwrap());
+}
+
+/// The published claims page follows from the published ledger: the same verdicts and digits.
+#[test]
+fn golden_published_claims_follow_from_their_ledger() {
+    let folder = published("claims");
+    let corpora = Corpora::new(None);
+    let ledger = LedgerSource::new(&folder.join("ledger"), &corpora).unwrap();
+    let experiments = registered::experiments().unwrap();
+    let document = claims_report::build(&experiments, &ledger).unwrap();
+    let tables = document.sections.iter().flat_map(|section| &section.blocks);
+    let tables = tables.filter_map(|block| match block {
+        reports::Block::Table(table) => Some(table),
+        _ => None,
+    });
+    for table in tables {
+        let path = folder.join(format!("{}.csv", table.name));
+        let expected = std::fs::read_to_string(path).unwrap();
+        assert_eq!(table.to_csv().unwrap(), expected, "{}", table.name);
+    }
 }
