@@ -176,8 +176,8 @@ mod tests {
             let change = (dimensions.topics as f64 / usual - 1.0).abs();
             prop_assert!(change <= INNER_SLACK + 1e-9, "{dimensions:?}");
             // Rotary positions turn pairs; attention heads divide the width.
-            prop_assert!(family == "bert" || family == "ut" || dimensions.head_dim % 2 == 0);
-            prop_assert!(family == "pt" || dimensions.width % dimensions.head_dim == 0);
+            prop_assert!(family == "bert" || family == "ut" || dimensions.head_dim.is_multiple_of(2));
+            prop_assert!(family == "pt" || dimensions.width.is_multiple_of(dimensions.head_dim));
         }
     }
 
