@@ -53,15 +53,14 @@ impl CoordinateBench {
 
     /// Red if a line fails under `mutated` that does not fail under `sound`.
     pub fn outcome(&self, sound: &Parametrization, mutated: &Parametrization) -> Result<Outcome> {
-        let known = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.get(&sound.name).cloned();
+        let failing = || self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = failing().get(&sound.name).cloned();
         let before = if let Some(known) = known {
             known
         } else {
-            let failing = self.fails(sound)?;
-            let mut all = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-            all.insert(sound.name.clone(), failing.clone());
-            failing
+            let lines = self.fails(sound)?;
+            failing().insert(sound.name.clone(), lines.clone());
+            lines
         };
         let new = self.fails(mutated)?;
         Ok(if new.is_subset(&before) { Outcome::Green } else { Outcome::Red })
