@@ -328,7 +328,7 @@ fn cli_coordcheck_fails_the_standard_table_with_10() {
 fn cli_coordcheck_without_power_is_inconclusive_with_12() {
     let folder = TempDir::new().unwrap();
     // The control must fail by step 3, and no step before 4 is looked at.
-    let setting = ["--widths", "32,64,128,256", "--seeds", "3", "--steps", "0,4"];
+    let setting = ["--widths", "32,64,128,256", "--seeds", "3", "--steps", "0,4,5"];
     let arguments = [&["--parametrization", "pt-2026"], &setting[..]].concat();
     let output = coordcheck(folder.path(), &arguments);
     assert_eq!(output.status.code(), Some(12), "{}", stderr(&output));
