@@ -36,8 +36,8 @@ pub fn product_rates() -> Vec<ProductRate> {
 fn rate([rows, depth, columns]: [usize; 3]) -> ProductRate {
     let (a, b) = (vec![0.5f32; rows * depth], vec![0.25f32; depth * columns]);
     let mut c = vec![0f32; rows * columns];
-    let mut seconds: Vec<f64> = (0..WARM_UP + REPEATS)
-        .map(|_| {
+    let mut seconds: Vec<f64> = std::iter::repeat_n((), WARM_UP + REPEATS)
+        .map(|()| {
             let start = Instant::now();
             let (a, b) = (Matrix::new(&a, rows, depth), Matrix::new(&b, depth, columns));
             let out = MatrixMut::new(black_box(&mut c), rows, columns);

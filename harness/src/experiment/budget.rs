@@ -176,7 +176,8 @@ mod tests {
             let change = (dimensions.topics as f64 / usual - 1.0).abs();
             prop_assert!(change <= INNER_SLACK + 1e-9, "{dimensions:?}");
             // Rotary positions turn pairs; attention heads divide the width.
-            prop_assert!(family == "bert" || family == "ut" || dimensions.head_dim.is_multiple_of(2));
+            let rotary = family == "pt" || family == "preln";
+            prop_assert!(!rotary || dimensions.head_dim.is_multiple_of(2));
             prop_assert!(family == "pt" || dimensions.width.is_multiple_of(dimensions.head_dim));
         }
     }

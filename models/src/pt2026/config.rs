@@ -185,6 +185,9 @@ impl Pt2026Config {
     fn validate_rank(&self) -> Result<()> {
         let rotary = self.rope != Rope::None;
         if let Some(rank) = self.rank {
+            if rank == 0 {
+                return Err(invalid("rank is 0".to_owned(), "use rank = 2 or more".to_owned()));
+            }
             sizes::check("pt", &[("rank", rank, sizes::WIDTH_MAX)])?;
             if rotary && !rank.is_multiple_of(2) {
                 let hint = nearest_multiples("rank", rank, 2) + ", or rope = \"none\"";

@@ -67,6 +67,7 @@ fn reordered(batch: &Batch, order: &[usize], width: usize) -> Batch {
     Batch {
         ids: pick(&batch.ids),
         targets: labels.iter().enumerate().map(target).collect(),
+        sequences: batch.sequences * order.len() * width / batch.ids.len(),
         ..batch.clone()
     }
 }
@@ -240,6 +241,8 @@ proptest! {
         let plain = taken(&losses(model.as_ref(), &parameters, &batch), &order, 4);
         let permuted = losses(model.as_ref(), &parameters, &reordered(&batch, &order, 4));
         prop_assert!(gap(&plain, &permuted) < 1e-12);
+        let alone = losses(model.as_ref(), &parameters, &reordered(&batch, &order[..1], 4));
+        prop_assert!(gap(&plain[..4], &alone) < 1e-12, "{alone:?} alone, {plain:?} together");
     }
 
     #[test]

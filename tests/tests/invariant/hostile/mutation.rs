@@ -63,7 +63,8 @@ pub fn changes() -> impl Strategy<Value = Vec<Change>> {
     let word = select(WORDS).prop_map(|word| word.as_bytes().to_vec());
     let bytes = prop_oneof![3 => word, 1 => vec(any::<u8>(), 0..12)];
     let change = prop_oneof![
-        4 => (any::<Index>(), 0usize..12, bytes).prop_map(|(at, cut, new)| Change::Replace(at, cut, new)),
+        4 => (any::<Index>(), 0usize..12, bytes)
+            .prop_map(|(at, cut, new)| Change::Replace(at, cut, new)),
         2 => (any::<Index>(), 0u8..8).prop_map(|(at, bit)| Change::Flip(at, bit)),
         1 => (any::<Index>(), 1usize..80).prop_map(|(at, length)| Change::Repeat(at, length)),
         1 => any::<Index>().prop_map(Change::Truncate),

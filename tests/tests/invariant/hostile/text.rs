@@ -105,7 +105,8 @@ proptest! {
     #[test]
     fn invariant_hostile_manifests_are_values_or_errors(changes in changes()) {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("manifest.json"), damaged(MANIFEST.as_bytes(), &changes)).unwrap();
+        let bytes = damaged(MANIFEST.as_bytes(), &changes);
+        fs::write(folder.path().join("manifest.json"), bytes).unwrap();
         let _ = Manifest::read(folder.path());
     }
 
