@@ -1,7 +1,7 @@
 //! `crossscale explain`: what a parametrization says about every tensor of a model, and why.
 
 use models::parameters::Role;
-use models::parametrization::{Parametrization, RoleExponents};
+use models::parametrization::{Parametrization, RoleExponents, SiteScales};
 use reports::{Cell, Column, Table};
 use serde::Serialize;
 
@@ -65,10 +65,12 @@ pub fn run(args: &Args) -> Result<()> {
         Some(names) => names.clone(),
         None => vec![args.parametrization.clone()],
     };
-    let mut tables = Vec::new();
+    let (mut tables, mut constants) = (Vec::new(), Vec::new());
     for name in names {
         let config = ParametrizationConfig { name, base_width: args.base_width };
-        tables.push(rows(&config.table()?, &model, &base)?);
+        let table = config.table()?;
+        tables.push(rows(&table, &model, &base)?);
+        constants.push(forward_constants(&table, &model, &base)?);
     }
     let rows = match <[Vec<Row>; 2]>::try_from(tables) {
         Ok([left, right]) => differing(left, right),
@@ -82,7 +84,31 @@ pub fn run(args: &Args) -> Result<()> {
     if args.csv {
         return print(table(&rows)?.to_csv()?.trim_end());
     }
-    print(&table(&rows)?.to_text())
+    if rows.is_empty() {
+        let width = args.width;
+        print(&format!("no tensor has other rules at width {width}, base {}", args.base_width))?;
+    } else {
+        print(&table(&rows)?.to_text())?;
+    }
+    print(&format!("\nFactors that belong to no tensor:\n{}", constants.join("\n")))
+}
+
+/// One line with what `table` multiplies forward constants and the clip threshold by.
+fn forward_constants(
+    table: &Parametrization,
+    model: &ModelConfig,
+    base: &ModelConfig,
+) -> Result<String> {
+    let resolved = table
+        .resolve((&model.layout()?, model.dimensions()), (&base.layout()?, base.dimensions()))?;
+    let SiteScales { attention_logits, belief, topic, message, residual, tied_logits } =
+        resolved.sites;
+    Ok(format!(
+        "{}: attention logits {attention_logits:.4}, beliefs {belief:.4}, topics {topic:.4}, \
+         messages {message:.4}, residual branches {residual:.4}, logits if tied {tied_logits:.4}, \
+         gradient clip {:.4}",
+        table.name, resolved.gradient_clip_multiplier
+    ))
 }
 
 fn rows(table: &Parametrization, model: &ModelConfig, base: &ModelConfig) -> Result<Vec<Row>> {
