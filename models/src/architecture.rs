@@ -1,11 +1,11 @@
 //! What every model family describes: its parameters, its reference computation and its cost.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
 
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::layers;
-use crate::parameters::Layout;
+use crate::parameters::{Layout, ParameterSpec};
 use crate::parametrization::{Dimensions, Resolved};
 
 /// Receives intermediate values of a reference forward pass.
@@ -21,6 +21,22 @@ impl Probe for NoProbe {
     fn record(&mut self, _: &str, _: usize, _: &Tensor) -> Result<()> {
         Ok(())
     }
+}
+
+/// The parameters of a flat buffer as tensors on `device`, in layout order.
+///
+/// # Panics
+/// If the buffer does not fit the layout.
+pub fn tensors<F: WithDType>(
+    layout: &Layout,
+    parameters: &[F],
+    device: &Device,
+) -> Result<Vec<Tensor>> {
+    assert_eq!(parameters.len(), layout.total(), "parameter buffer does not fit the layout");
+    let tensor = |(position, spec): (usize, &ParameterSpec)| {
+        Ok(Tensor::from_slice(&parameters[layout.range(position)], spec.shape(), device)?)
+    };
+    layout.specs().iter().enumerate().map(tensor).collect()
 }
 
 /// Parameters as tensors, in layout order, with their forward multipliers.

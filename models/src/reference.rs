@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 
-use crate::architecture::{Architecture, NoProbe, TensorBatch, Weights};
+use crate::architecture::{Architecture, NoProbe, TensorBatch, Weights, tensors};
 use crate::batch::Batch;
 use crate::engine::{BatchLoss, Engine};
 use crate::error::Result;
@@ -28,14 +28,9 @@ impl<A: Architecture> ReferenceEngine<A> {
     }
 
     fn variables(&self, parameters: &[f32]) -> Result<Vec<Var>> {
-        let layout = self.architecture.layout();
-        assert_eq!(parameters.len(), layout.total(), "parameter buffer does not fit the layout");
-        let to_variable = |(position, spec): (usize, &crate::parameters::ParameterSpec)| {
-            let values = &parameters[layout.range(position)];
-            let tensor = Tensor::from_slice(values, spec.shape(), &self.device)?;
-            Ok(Var::from_tensor(&tensor.to_dtype(self.dtype)?)?)
-        };
-        layout.specs().iter().enumerate().map(to_variable).collect()
+        let tensors = tensors(self.architecture.layout(), parameters, &self.device)?;
+        let to_variable = |tensor: &Tensor| Ok(Var::from_tensor(&tensor.to_dtype(self.dtype)?)?);
+        tensors.iter().map(to_variable).collect()
     }
 
     fn losses(&self, variables: &[Var], batch: &Batch) -> Result<(Tensor, Option<Tensor>)> {

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{Device, Tensor};
-use models::architecture::{Architecture, TensorBatch, Weights};
+use candle_core::Device;
+use models::architecture::{Architecture, TensorBatch, Weights, tensors};
 use models::batch::Batch;
 use models::parameters::Layout;
 use models::parametrization::{Parametrization, Resolved};
@@ -14,10 +14,11 @@ use super::recorder::{Baseline, Recorder};
 use super::row::{Reading, Row};
 use super::weights::weight_readings;
 use crate::config::model::BuiltModel;
+use crate::config::train::TrainConfig;
 use crate::corpus::{Corpus, TrainingBatches};
 use crate::error::{HarnessError, Result};
-use crate::train::optimiser::{AdamConstants, AdamW, clip_factor, global_norm, groups};
-use crate::train::schedule::Schedule;
+use crate::train::optimiser::global_norm;
+use crate::train::update::Update;
 
 /// One training of the check.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -161,19 +162,14 @@ fn forward(
     probe: &TensorBatch,
     recorder: &mut Recorder,
 ) -> Result<()> {
-    let tensor = |(position, spec): (usize, &models::parameters::ParameterSpec)| {
-        Tensor::from_slice(&parameters[layout.range(position)], spec.shape(), &Device::Cpu)
-    };
-    let tensors = layout.specs().iter().enumerate().map(tensor);
-    let tensors =
-        tensors.collect::<candle_core::Result<Vec<_>>>().map_err(models::ModelError::from)?;
+    let tensors = tensors(layout, parameters, &Device::Cpu)?;
     let weights = Weights::new(layout, &tensors, Some(resolved));
     architecture.target_losses(&weights, probe, recorder)?;
     Ok(())
 }
 
-/// The state of one training, a step at a time: the trainer's optimiser, clip and schedule without
-/// its evaluation, checkpoints and metrics.
+/// The state of one training, a step at a time: the trainer's own update without its evaluation,
+/// checkpoints and metrics.
 struct Training {
     built: BuiltModel,
     initial: Vec<f32>,
@@ -181,39 +177,33 @@ struct Training {
     /// Parameters before the last step that is read.
     before: Vec<f32>,
     gradients: Vec<f32>,
-    optimiser: AdamW<f32>,
-    schedule: Schedule,
-    learning_rate: f64,
-    clip_threshold: f64,
+    update: Update<f32>,
 }
 
 impl Training {
     fn new(built: BuiltModel, plan: &Plan, job: Job) -> Result<Self> {
         let config = &plan.run.train;
+        let rate = config.learning_rate * job.factor;
+        let config = TrainConfig { learning_rate: rate, ..config.clone() };
         let initial = built.resolved.initialise(&built.layout, &built.base_layout, job.seed)?;
-        let groups = groups(&built.layout, &built.resolved, config.decay_vectors);
         Ok(Self {
             parameters: initial.clone(),
             before: Vec::new(),
             gradients: vec![0.0; initial.len()],
             initial,
-            optimiser: AdamW::new(groups, AdamConstants::from(config)),
-            schedule: Schedule::new(&config.schedule, config.steps),
-            learning_rate: config.learning_rate * job.factor,
-            clip_threshold: config.gradient_clip * built.resolved.gradient_clip_multiplier,
+            update: Update::new(&built.layout, &built.resolved, &config),
             built,
         })
     }
 
     fn step(&mut self, batch: &Batch, read: bool) -> Result<()> {
-        let rate = self.learning_rate * self.schedule.factor(self.optimiser.steps);
         if read {
             self.before.clone_from(&self.parameters);
         }
         let engine = &mut self.built.engine;
         engine.loss_and_gradients(&self.parameters, batch, &mut self.gradients)?;
-        let factor = clip_factor(global_norm(&self.gradients), self.clip_threshold);
-        self.optimiser.step(&mut self.parameters, &self.gradients, rate, factor);
+        let (norm, rate) = (global_norm(&self.gradients), self.update.learning_rate(1.0));
+        self.update.step(&mut self.parameters, &mut self.gradients, norm, rate);
         Ok(())
     }
 

@@ -33,12 +33,13 @@ pub fn loss_estimate(runs: &[RunRecord]) -> Option<Estimate> {
 }
 
 fn estimate(values: &[f64]) -> Option<Estimate> {
-    let found = statistics::estimate(values)?;
-    Some(Estimate {
-        mean: found.mean,
-        interval: found.interval.map(|interval| (interval.low, interval.high)),
-        n: found.n,
-    })
+    statistics::estimate(values).map(shown)
+}
+
+/// An estimate for the reports crate.
+pub fn shown(found: statistics::Estimate) -> Estimate {
+    let interval = found.interval.map(|interval| (interval.low, interval.high));
+    Estimate { mean: found.mean, interval, n: found.n }
 }
 
 fn ids<'a>(runs: impl IntoIterator<Item = &'a RunRecord>) -> Vec<String> {
@@ -305,13 +306,7 @@ pub fn runs(study: &Study, command: &str) -> Result<Table> {
         Column::number("loss_nats", "held-out MLM loss", "nats"),
         Column::number("wall_seconds", "time", "s"),
     ];
-    let mut all: Vec<&RunRecord> = study
-        .searches
-        .iter()
-        .chain(&study.transfer)
-        .flat_map(|search| search.points.iter().flat_map(|(_, runs)| runs))
-        .chain(study.cells.iter().flat_map(|cell| &cell.runs))
-        .collect();
+    let mut all: Vec<&RunRecord> = study.runs().collect();
     all.sort_by(|a, b| a.id.cmp(&b.id));
     all.dedup_by(|a, b| a.id == b.id);
     let mut table = Table::new("runs", "All runs", columns)

@@ -1,14 +1,14 @@
 //! Training step by step with the reference path, in f32 as runs do it or in f64 to compare.
 
 use candle_core::{DType, Device, Tensor, Var, WithDType};
-use models::architecture::{NoProbe, Probe, TensorBatch, Weights};
+use models::architecture::{NoProbe, Probe, TensorBatch, Weights, tensors};
 use models::batch::Batch;
 
 use super::subject::Subject;
 use crate::config::train::TrainConfig;
 use crate::error::Result;
-use crate::train::optimiser::{AdamConstants, AdamW, Real, clip_factor, global_norm, groups};
-use crate::train::schedule::Schedule;
+use crate::train::optimiser::{Real, global_norm};
+use crate::train::update::Update;
 
 /// Float types that a trace can be computed in.
 pub trait Number: Real + WithDType {}
@@ -27,14 +27,9 @@ pub struct StepResult<F> {
 
 fn variables<F: Number>(subject: &Subject, parameters: &[F]) -> Result<Vec<Var>> {
     let layout = &subject.layout;
-    assert_eq!(parameters.len(), layout.total(), "parameters do not fit the layout");
-    let variable = |(position, spec): (usize, &models::parameters::ParameterSpec)| {
-        let values = &parameters[layout.range(position)];
-        Ok(Var::from_tensor(&Tensor::from_slice(values, spec.shape(), &Device::Cpu)?)?)
-    };
-    let variables: models::Result<Vec<Var>> =
-        layout.specs().iter().enumerate().map(variable).collect();
-    Ok(variables?)
+    let tensors = tensors(layout, parameters, &Device::Cpu)?;
+    let variables: candle_core::Result<Vec<Var>> = tensors.iter().map(Var::from_tensor).collect();
+    Ok(variables.map_err(models::ModelError::from)?)
 }
 
 /// Loss and gradients of `batch` at `parameters`.
@@ -76,8 +71,7 @@ pub fn forward<F: Number>(
     batch: &Batch,
     probe: &mut dyn Probe,
 ) -> Result<f64> {
-    let variables = variables(subject, parameters)?;
-    let tensors: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().detach()).collect();
+    let tensors = tensors(&subject.layout, parameters, &Device::Cpu)?;
     let weights = Weights::new(&subject.layout, &tensors, Some(&subject.resolved));
     let mut run = || -> models::Result<f64> {
         let batch = TensorBatch::new(batch, F::DTYPE, &Device::Cpu)?;
@@ -97,20 +91,15 @@ pub fn train<F: Number>(
     train: &TrainConfig,
     mut before: impl FnMut(u64, &[F]) -> Result<()>,
 ) -> Result<Vec<f64>> {
-    let groups = groups(&subject.layout, &subject.resolved, train.decay_vectors);
-    let mut optimiser = AdamW::<F>::new(groups, AdamConstants::from(train));
-    let schedule = Schedule::new(&train.schedule, train.steps);
-    let threshold = train.gradient_clip * subject.resolved.gradient_clip_multiplier;
+    let mut update = Update::<F>::new(&subject.layout, &subject.resolved, train);
     let mut losses = Vec::with_capacity(batches.len());
     for batch in batches {
-        let done = optimiser.steps;
-        before(done, parameters)?;
-        let step = loss_and_gradients(subject, parameters, batch)?;
-        let factor = clip_factor(global_norm(&step.gradients), threshold);
-        let rate = train.learning_rate * schedule.factor(done);
-        optimiser.step(parameters, &step.gradients, rate, factor);
+        before(update.optimiser.steps, parameters)?;
+        let mut step = loss_and_gradients(subject, parameters, batch)?;
+        let (norm, rate) = (global_norm(&step.gradients), update.learning_rate(1.0));
+        update.step(parameters, &mut step.gradients, norm, rate);
         losses.push(step.loss_nats);
     }
-    before(optimiser.steps, parameters)?;
+    before(update.optimiser.steps, parameters)?;
     Ok(losses)
 }

@@ -15,6 +15,7 @@ pub mod schedule;
 pub mod source;
 pub mod stop;
 mod trainer;
+pub mod update;
 
 pub use evaluate::{DocumentLoss, Evaluation, evaluate};
 pub use observer::{Observer, Silent, StepMetrics};

@@ -11,11 +11,11 @@ use super::annealing::{Plateau, load_best, save_best};
 use super::checkpoint::{self, SnapshotView};
 use super::evaluate::{Evaluation, evaluate};
 use super::observer::{Observer, StepMetrics};
-use super::optimiser::{AdamConstants, AdamW, clip_factor, couple_decay, global_norm, groups};
+use super::optimiser::global_norm;
 use super::outcome::{DIVERGENCE_MARGIN_NATS, Divergence, TrainJob, TrainOutcome};
 use super::recorder::Recorder;
-use super::schedule::Schedule;
-use crate::config::train::{DecayKind, PartGradients};
+use super::update::Update;
+use crate::config::train::PartGradients;
 use crate::error::{HarnessError, Result};
 
 /// Elements per unit of parallel work when gradients are added up.
@@ -46,12 +46,10 @@ struct Trainer<'a> {
     gradients: Vec<f32>,
     /// Gradients of one part, when a batch is computed in several.
     partial: Vec<f32>,
-    optimiser: AdamW<f32>,
-    schedule: Schedule,
+    update: Update<f32>,
     plateau: Plateau,
     /// Parameters of the best evaluation, if they are wanted and known.
     best: Option<Vec<f32>>,
-    clip_threshold: f64,
     recorder: Option<Recorder>,
     tokens: u64,
     seconds: f64,
@@ -65,8 +63,8 @@ impl<'a> Trainer<'a> {
         let total = job.layout.total();
         let mut parameters = std::mem::take(&mut job.initial_parameters);
         assert_eq!(parameters.len(), total, "initial parameters do not fit the layout");
-        let groups = groups(job.layout, job.resolved, config.decay_vectors);
-        let mut optimiser = AdamW::new(groups, AdamConstants::from(config));
+        let mut update = Update::new(job.layout, job.resolved, config);
+        let optimiser = &mut update.optimiser;
         let mut tokens = 0;
         let mut recorder = None;
         if let Some(folder) = job.folder {
@@ -92,11 +90,9 @@ impl<'a> Trainer<'a> {
             parameters,
             gradients: vec![0.0; total],
             partial: vec![0.0; if config.micro_batches > 1 { total } else { 0 }],
-            optimiser,
-            schedule: Schedule::new(&config.schedule, config.steps),
+            update,
             plateau,
             best: None,
-            clip_threshold: config.gradient_clip * job.resolved.gradient_clip_multiplier,
             recorder,
             tokens,
             seconds,
@@ -111,7 +107,7 @@ impl<'a> Trainer<'a> {
     fn train(mut self, observer: &mut dyn Observer) -> Result<TrainOutcome> {
         let config = self.job.config;
         loop {
-            let done = self.optimiser.steps;
+            let done = self.update.optimiser.steps;
             let last = done == config.steps;
             if last || (done > 0 && is_due(done, config.evaluate_every)) {
                 if let Some(tensor) = self.first_bad_parameter() {
@@ -135,7 +131,7 @@ impl<'a> Trainer<'a> {
                 return self.finish(None, Some(divergence), observer);
             }
             let stop = self.job.stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
-            let done = self.optimiser.steps;
+            let done = self.update.optimiser.steps;
             if (stop || is_due(done, config.checkpoint_every) || self.is_final_checkpoint())
                 && let Some(tensor) = self.save()?
             {
@@ -178,29 +174,22 @@ impl<'a> Trainer<'a> {
 
     fn is_final_checkpoint(&self) -> bool {
         let config = self.job.config;
-        config.checkpoint_every > 0 && self.optimiser.steps == config.steps
+        config.checkpoint_every > 0 && self.update.optimiser.steps == config.steps
     }
 
     /// One optimiser step; the divergence if anything is not finite (recorded all the same).
     fn step(&mut self, observer: &mut dyn Observer) -> Result<Option<Divergence>> {
         let clock = Instant::now();
-        let index = self.optimiser.steps;
+        let index = self.update.optimiser.steps;
         let loss = self.loss_and_gradients(index)?;
         let norm = global_norm(&self.gradients);
-        let learning_rate =
-            self.job.config.learning_rate * (self.schedule.factor(index) * self.plateau.factor());
+        let learning_rate = self.update.learning_rate(self.plateau.factor());
         let objective = loss.loss_nats + loss.auxiliary;
         let divergence = (!objective.is_finite() || !norm.is_finite())
             .then(|| Divergence::NotFinite { tensor: self.first_bad(), step: index + 1 });
         if divergence.is_none() {
-            let mut factor = clip_factor(norm, self.clip_threshold);
-            if self.job.config.decay_kind == DecayKind::Coupled {
-                let buffers = (self.parameters.as_slice(), self.gradients.as_mut_slice());
-                let decay = self.job.config.weight_decay;
-                couple_decay(self.optimiser.groups(), buffers, decay, factor);
-                factor = 1.0;
-            }
-            self.optimiser.step(&mut self.parameters, &self.gradients, learning_rate, factor);
+            let (parameters, gradients) = (&mut self.parameters, &mut self.gradients);
+            self.update.step(parameters, gradients, norm, learning_rate);
         }
         self.seconds += clock.elapsed().as_secs_f64();
         if index == 0 {
@@ -288,9 +277,10 @@ impl<'a> Trainer<'a> {
             if let Some(recorder) = &self.recorder {
                 recorder.sync()?;
             }
-            let moments = (&self.optimiser.first_moment, &self.optimiser.second_moment);
+            let moments =
+                (&self.update.optimiser.first_moment, &self.update.optimiser.second_moment);
             let view = SnapshotView {
-                step: self.optimiser.steps,
+                step: self.update.optimiser.steps,
                 tokens: self.tokens,
                 buffers: [&self.parameters, moments.0, moments.1],
             };
@@ -315,7 +305,7 @@ impl<'a> Trainer<'a> {
             final_evaluation,
             parameters: self.parameters,
             divergence,
-            steps: self.optimiser.steps,
+            steps: self.update.optimiser.steps,
             tokens: self.tokens,
             first_loss_nats: self.first_loss_nats,
             last_loss_nats: self.last_loss_nats,

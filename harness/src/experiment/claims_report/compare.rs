@@ -2,7 +2,6 @@
 
 use reports::{Block, Cell, Column, Provenance, Table};
 
-use super::transfer::estimate;
 use super::{Chapter, own_name, setting};
 use crate::error::Result;
 use crate::experiment::registered::paired::{ArmOutcome, PairedOutcome};
@@ -75,7 +74,7 @@ fn difference(chapter: &Chapter, outcome: &PairedOutcome) -> Result<Table> {
     table.push(vec![
         Cell::text(&candidate.arm.name),
         Cell::text(&baseline.arm.name),
-        Cell::or_missing(found.difference, |difference| Cell::Estimate(estimate(difference))),
+        Cell::or_missing(found.difference, |difference| Cell::Estimate(tables::shown(difference))),
         Cell::or_missing(found.p_value, |p| Cell::significant(p, 2)),
         Cell::or_missing(found.p_value_equivalence_holm, |p| Cell::significant(p, 2)),
         Cell::or_missing(noise.and_then(|n| n.seed_standard_error), |e| Cell::decimals(e, 4)),

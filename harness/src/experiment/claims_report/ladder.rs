@@ -2,7 +2,6 @@
 
 use reports::{Block, Cell, Column, Figure, Provenance, Table};
 
-use super::transfer::estimate;
 use super::{Chapter, own_name};
 use crate::error::Result;
 use crate::experiment::registered::claim::{Claim, Test};
@@ -115,7 +114,7 @@ fn comparison(
                 (Some(Bound::Larger), _) => "its largest (a bound)",
                 (Some(Bound::Smaller), _) => "its smallest (a bound)",
             }),
-            Cell::or_missing(found.difference, |found| Cell::Estimate(estimate(found))),
+            Cell::or_missing(found.difference, |found| Cell::Estimate(tables::shown(found))),
             Cell::or_missing(found.p_value_holm, |p| Cell::significant(p, 2)),
             Cell::verdict(found.verdict),
             Cell::or_missing(found.seeds_to_resolve, Cell::count),
@@ -168,7 +167,11 @@ fn power_law(
         interval(predicted, found.fit.prediction_nats.as_ref()),
         "nats",
     ))?;
-    table.push(row(&format!("actual {at}"), Cell::Estimate(estimate(found.actual)), "nats"))?;
+    table.push(row(
+        &format!("actual {at}"),
+        Cell::Estimate(tables::shown(found.actual)),
+        "nats",
+    ))?;
     table.push(row(
         "actual − predicted",
         Cell::decimals(found.actual.mean - predicted, 4),

@@ -3,7 +3,6 @@
 use reports::figure::{PerturbationFigure, PerturbationPoint};
 use reports::{Block, Cell, Column, Provenance, Table};
 
-use super::transfer::estimate;
 use super::{Chapter, own_name, setting};
 use crate::error::Result;
 use crate::experiment::registered::perturb::{self, PerturbOutcome, PerturbedSet};
@@ -63,7 +62,7 @@ fn agreement(
     ])?;
     table.push(vec![
         Cell::text(format!("base point above set {} at width {large} (nats)", found.best)),
-        Cell::Estimate(estimate(found.distance)),
+        Cell::Estimate(tables::shown(found.distance)),
         Cell::count(seeds),
     ])?;
     Ok(table)

@@ -1,6 +1,6 @@
 //! Tables and figures of a transfer experiment.
 
-use reports::{Block, Cell, Column, Estimate, Provenance, Table};
+use reports::{Block, Cell, Column, Provenance, Table};
 
 use super::{Chapter, own_name, setting};
 use crate::error::Result;
@@ -112,7 +112,7 @@ fn optima(chapter: &Chapter, outcome: &TransferOutcome) -> Result<Table> {
                 Cell::or_missing(vertex, |own| Cell::significant(own.log2_learning_rate.exp2(), 3)),
                 Cell::or_missing(ratio, |ratio| Cell::decimals(ratio, 2)),
                 Cell::or_missing(regret.filter(|_| index > 0), |regret| {
-                    Cell::Estimate(estimate(regret))
+                    Cell::Estimate(tables::shown(regret))
                 }),
                 Cell::or_missing(basin, |(distance, _)| Cell::decimals(distance, 4)),
                 Cell::or_missing(sensitivity, |value| Cell::decimals(value, 4)),
@@ -121,13 +121,4 @@ fn optima(chapter: &Chapter, outcome: &TransferOutcome) -> Result<Table> {
         }
     }
     Ok(table)
-}
-
-/// The same estimate for the reports crate.
-pub fn estimate(found: statistics::Estimate) -> Estimate {
-    Estimate {
-        mean: found.mean,
-        interval: found.interval.map(|interval| (interval.low, interval.high)),
-        n: found.n,
-    }
 }
