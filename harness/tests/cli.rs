@@ -10,8 +10,12 @@ use tempfile::TempDir;
 mod data;
 #[path = "cli/experiments.rs"]
 mod experiments;
+#[path = "cli/help.rs"]
+mod help;
 #[path = "cli/parity.rs"]
 mod parity;
+#[path = "cli/terminal.rs"]
+mod terminal;
 #[path = "cli/weights.rs"]
 mod weights;
 

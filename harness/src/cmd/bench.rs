@@ -10,7 +10,7 @@ use crate::error::{HarnessError, Result};
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(after_long_help = "Examples:
   crossscale bench
   crossscale bench --model bert --width 256 --threads 1 --json
   crossscale bench --path reference --steps 3
@@ -22,37 +22,37 @@ pub struct Args {
     #[arg(long, default_value = "pt")]
     model: String,
     /// Model width (number of labels for pt)
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128)]
     width: usize,
     /// Channels of dependency heads (pt)
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10)]
     channels: usize,
     /// Iterations (pt) or steps (ut)
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, value_name = "N", default_value_t = 6)]
     iterations: usize,
     /// Layers (bert, preln)
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4)]
     layers: usize,
     /// Width of an attention head (bert, preln, ut)
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32)]
     head_dim: usize,
     /// Vocabulary size
-    #[arg(long, default_value_t = 8192)]
+    #[arg(long, value_name = "N", default_value_t = 8192)]
     vocab: usize,
     /// Sequence length
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128)]
     length: usize,
     /// Sequences per step
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 16)]
     batch: usize,
     /// Share of positions that are predicted
-    #[arg(long, default_value_t = 0.15)]
+    #[arg(long, value_name = "N", default_value_t = 0.15)]
     mask: f64,
     /// Threads [default: number of cores]
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Timed steps, after three that are not
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, value_name = "N", default_value_t = 8)]
     steps: usize,
     /// Implementation of loss and gradients
     #[arg(long, value_enum, default_value_t)]

@@ -10,7 +10,7 @@ use crate::experiment::registered::{Experiment, Kind};
 
 /// Arguments of `compare`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(after_long_help = "Examples:
   crossscale compare rope --out runs/claims
   crossscale compare pt pt:tied=true --width 64 --seeds 5
   crossscale compare pt:iterations=4 ut:steps=4 --width 48 --center 0.1,1e-3")]
@@ -20,16 +20,16 @@ pub struct Args {
     /// Baseline, FAMILY[:KEY=VALUE,…]
     baseline: Option<String>,
     /// Width of both models
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 64)]
     width: usize,
     /// Parametrization of both models
-    #[arg(long, default_value = "mup-table8")]
+    #[arg(long, value_name = "TABLE", default_value = "mup-table8")]
     parametrization: String,
     /// First learning rate of the search, one for both or CANDIDATE,BASELINE
-    #[arg(long, value_delimiter = ',', default_value = "0.1")]
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0.1")]
     center: Vec<f64>,
     /// Seeds of both models
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5)]
     seeds: u64,
     #[command(flatten)]
     common: Common,

@@ -20,7 +20,7 @@ const NAMED: usize = 5;
 /// Arguments of `coordcheck`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 every site passes and the `standard` control fails, as it must; \
+    after_long_help = "Exit codes: 0 every site passes and the `standard` control fails, as it must; \
 10 a site fails; 12 inconclusive.
 
 Examples:
@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long)]
     model: String,
     /// Built-in table or TOML file; of several, each gets a folder of its name under --out
-    #[arg(long, default_value = "mup-table8", value_delimiter = ',')]
+    #[arg(long, value_name = "TABLE", default_value = "mup-table8", value_delimiter = ',')]
     parametrization: Vec<String>,
     /// How much is measured
     #[arg(long, value_enum, default_value_t = Tier::Ci)]
@@ -48,22 +48,22 @@ pub struct Args {
     #[arg(long, requires = "bisect")]
     reference: Option<String>,
     /// Widths instead of the tier's
-    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',')]
     widths: Vec<usize>,
     /// Number of seeds instead of the tier's
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     seeds: Option<u64>,
     /// Steps at which the probe is run instead of the tier's, from 0
-    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',')]
     steps: Vec<u64>,
     /// Factors on the learning rate instead of the tier's
-    #[arg(long, num_args = 1.., value_delimiter = ',')]
+    #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',')]
     rates: Vec<f64>,
     /// Any key of a run, e.g. parametrization.base_width=64 or model.rank=8
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
     /// Trainings at a time [default: number of cores]
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Print JSON
     #[arg(long)]

@@ -21,7 +21,7 @@ pub struct Common {
     #[arg(long, default_value = FOLDER)]
     out: PathBuf,
     /// Runs at a time, one thread each by default [default: number of cores]
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Start with the cheapest runs: most results if stopped early
     #[arg(long)]

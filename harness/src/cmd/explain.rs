@@ -20,13 +20,13 @@ pub struct Args {
     #[arg(long)]
     model: String,
     /// Model width
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     width: usize,
     /// Width at which every parametrization is the standard one
-    #[arg(long, default_value_t = BASE_WIDTH)]
+    #[arg(long, value_name = "N", default_value_t = BASE_WIDTH)]
     base_width: usize,
     /// Built-in table or TOML file
-    #[arg(long, default_value = "mup-table8", conflicts_with = "diff")]
+    #[arg(long, value_name = "TABLE", default_value = "mup-table8", conflicts_with = "diff")]
     parametrization: String,
     /// Show only the tensors on which two parametrizations differ
     #[arg(long, num_args = 2, value_names = ["A", "B"])]

@@ -35,7 +35,7 @@ struct SlurmArgs {
     #[arg(long)]
     out: Option<PathBuf>,
     /// Tasks of the array, each a worker on the ledger
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = 4)]
     tasks: usize,
     /// Partition [default: the cluster's]
     #[arg(long)]
@@ -44,16 +44,16 @@ struct SlurmArgs {
     #[arg(long, default_value = "04:00:00")]
     time: String,
     /// GPUs of a task
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     gpus: usize,
     /// Processors of a task, and its runs at a time
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2)]
     processors: usize,
     /// Memory of a task, for instance 32G [default: the cluster's]
     #[arg(long)]
     memory: Option<String>,
     /// Seconds between the warning and the end of a task
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, value_name = "N", default_value_t = 120)]
     grace: u64,
     /// Show the script and submit nothing
     #[arg(long)]

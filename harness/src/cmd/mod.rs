@@ -1,14 +1,16 @@
 //! The command line: one file per verb.
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{HarnessError, Result};
 
 pub mod bench;
 pub mod bless;
 pub mod compare;
+pub mod completions;
 pub mod coordcheck;
 pub mod data;
 pub mod doctor;
@@ -20,6 +22,7 @@ pub mod import;
 pub mod ladder;
 pub mod launch;
 pub mod ls;
+pub mod man;
 pub mod mutate;
 pub mod parity;
 pub mod perturb;
@@ -31,10 +34,31 @@ pub mod status;
 pub mod train;
 pub mod transfer;
 
+/// Name of the program.
+const NAME: &str = "crossscale";
+const START: &str = "Start with: crossscale reproduce --dry-run";
+const LONG_HELP: &str = "\
+Exit codes:
+  0    done
+  1    a file could not be read or written, or an internal error
+  2    wrong usage or configuration
+  3    an input is missing or not what it should be
+  4    nothing matches
+  5    a training diverged or gave numbers that are none
+  6    this build or machine lacks a device or feature
+  10   an invariant does not hold
+  11   a number left its band
+  12   a check could not decide
+  130  stopped by a signal, state saved
+
+Environment: NO_COLOR=1 turns colours off.
+
+Start with: crossscale reproduce --dry-run";
+
 /// Does the Probabilistic Transformer scale, and do its hyper-parameters carry over?
 #[derive(Debug, Parser)]
-#[command(name = "crossscale", version, about, propagate_version = true)]
-#[command(after_help = "Start with: crossscale reproduce --dry-run")]
+#[command(name = NAME, version, about, propagate_version = true, after_help = START)]
+#[command(after_long_help = LONG_HELP)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -42,17 +66,17 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Print what a model costs: parameters by role, FLOPs, memory; starts nothing.
+    /// Print what a model costs: parameters by role, FLOPs, memory.
     Plan(plan::Args),
     /// Train one model on one text.
     Train(train::Args),
     /// Train every family at matched budgets and write the report.
     Reproduce(reproduce::Args),
-    /// List experiments and claims: what is asked, what has run, what is missing.
+    /// List experiments and claims: what is asked, has run, is missing.
     Ls(ls::Args),
     /// Run an experiment on the learning rate against width.
     Transfer(transfer::Args),
-    /// Run an experiment on the order of perturbed hyper-parameter sets at two widths.
+    /// Run an experiment on perturbed hyper-parameter sets at two widths.
     Perturb(perturb::Args),
     /// Run an experiment on families at matched budgets.
     Ladder(ladder::Args),
@@ -64,9 +88,9 @@ enum Verb {
     Explain(explain::Args),
     /// Check that no activation's size depends on width.
     Coordcheck(coordcheck::Args),
-    /// Compare recorded expectations with what the code gives; record them anew.
+    /// Compare recorded expectations with the code; record them anew.
     Bless(bless::Args),
-    /// Change every rule of a parametrization in turn and show which checks notice.
+    /// Change every rule of a table in turn and show which checks notice.
     Mutate(mutate::Args),
     /// Compare our models with known-answer files.
     Parity(parity::Args),
@@ -78,7 +102,7 @@ enum Verb {
     Evaluate(evaluate::Args),
     /// Build corpora beside the embedded one.
     Data(data::Args),
-    /// Measure a training step: tokens per second, share of the product rate, memory, stages.
+    /// Measure a training step: tokens per second, memory, stages.
     Bench(bench::Args),
     /// Judge short trainings by bands measured from seeds.
     Regress(regress::Args),
@@ -88,6 +112,15 @@ enum Verb {
     Doctor(doctor::Args),
     /// Hand an experiment to a cluster.
     Launch(launch::Args),
+    /// Print a completion script for a shell.
+    Completions(completions::Args),
+    /// Print the manual page, or write one a verb.
+    Man(man::Args),
+}
+
+/// The whole command line, for help, completions and manual pages.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the arguments, runs the verb and maps errors to exit codes.
@@ -125,12 +158,15 @@ pub fn main() -> ExitCode {
         Verb::Status(args) => status::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Launch(args) => launch::run(&args),
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            anstream::eprintln!("error: {error}");
+            // A closed standard error is no reason to panic: the exit code still tells.
+            let _ = writeln!(anstream::stderr().lock(), "error: {error}");
             ExitCode::from(error.exit_code())
         }
     }
@@ -144,7 +180,6 @@ fn is_broken_pipe(error: &HarnessError) -> bool {
 
 /// Writes `text` and a newline to standard output.
 pub(crate) fn print(text: &str) -> Result<()> {
-    use std::io::Write;
     writeln!(anstream::stdout().lock(), "{text}")
         .map_err(HarnessError::io(std::path::Path::new("standard output")))
 }

@@ -13,49 +13,49 @@ use crate::train::checkpoint;
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: crossscale plan --model pt --width 256 --vocab 32000 --json")]
+#[command(after_long_help = "Example: crossscale plan --model pt --width 256 --vocab 32000 --json")]
 pub struct Args {
     /// Model family: pt, bert, preln, ut
     #[arg(long)]
     model: String,
     /// Model width (number of labels for pt)
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     width: usize,
     /// Layers (bert, preln) or steps (ut)
-    #[arg(long, conflicts_with = "iterations")]
+    #[arg(long, value_name = "N", conflicts_with = "iterations")]
     layers: Option<usize>,
     /// Iterations (pt) or steps (ut)
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     iterations: Option<usize>,
     /// Channels of dependency heads (pt)
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     channels: Option<usize>,
     /// Vocabulary size
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     vocab: Option<usize>,
     /// Sequence length
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128)]
     length: usize,
     /// Sequences per step
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 16)]
     batch: usize,
     /// Share of positions that are predicted
-    #[arg(long, default_value_t = 0.15)]
+    #[arg(long, value_name = "N", default_value_t = 0.15)]
     mask: f64,
     /// Equal parts that a step's sequences are computed in
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     micro_batches: usize,
     /// Sequences per evaluation batch
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32)]
     evaluation_batch: usize,
     /// Compute values again in the backward pass instead of keeping them
     #[arg(long)]
     recompute: bool,
     /// Optimiser steps, for the time of a whole run
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     steps: u64,
     /// Threads of the run [default: number of cores]
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// cpu, or cuda: an estimate from data sheets, not run on a GPU yet
     #[arg(long, value_enum, default_value = "cpu")]

@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long)]
     out: Option<PathBuf>,
     /// Runs at a time [default: number of cores]
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Append the verdicts to this file as Markdown
     #[arg(long, value_name = "FILE")]

@@ -28,10 +28,10 @@ pub struct Args {
     #[arg(long)]
     out: Option<PathBuf>,
     /// Runs at a time, one thread each by default [default: number of cores]
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Seeds of every ladder cell, instead of the preset's
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     seeds: Option<u64>,
     /// Markdown file whose `crossscale:results` marks get the first table
     #[arg(long, value_name = "FILE")]

@@ -18,9 +18,11 @@ use crate::weights;
 
 /// Arguments of `train`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: crossscale train --model pt --width 64 --steps 200 --seed 1 \
+#[command(
+    after_long_help = "Example: crossscale train --model pt --width 64 --steps 200 --seed 1 \
 --text notes.txt --out runs/notes --set train.learning_rate=0.1\n         \
-crossscale train --preset pt2023-ptb --tokens runs/data/ptb --seed 0 --out runs/pt2023-ptb")]
+crossscale train --preset pt2023-ptb --tokens runs/data/ptb --seed 0 --out runs/pt2023-ptb"
+)]
 pub struct Args {
     /// Model family: pt, pt2023, bert, preln, ut
     #[arg(long, required_unless_present = "preset")]
@@ -30,13 +32,13 @@ pub struct Args {
     #[arg(long)]
     preset: Option<String>,
     /// Model width (number of labels for pt)
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     width: Option<usize>,
     /// Optimiser steps
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     steps: Option<u64>,
     /// Seed of parameters, token order and masks
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Text file or folder (.txt, .jsonl, also .gz or .zst); default: the embedded corpus
     #[arg(long)]
@@ -55,7 +57,7 @@ pub struct Args {
     #[arg(long)]
     out: PathBuf,
     /// Threads of the run
-    #[arg(long)]
+    #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// auto: a GPU if this build and machine have one; cuda: a GPU or exit code 6; cpu
     #[arg(long, value_enum, default_value = "auto")]
