@@ -2,6 +2,19 @@
 //!
 //! All three are assembled from the same attention, feed-forward and head ([`blocks`]) so that
 //! they differ only where their definitions do.
+//!
+//! ```
+//! use baselines::BertConfig;
+//!
+//! // Sizes of BERT's published base model but for its vocabulary.
+//! let sizes = BertConfig { width: 768, vocab: 30_522, layers: 12, ..BertConfig::default() };
+//! let config = BertConfig { head_dim: Some(64), ..sizes };
+//! assert!(config.layout()?.total() > 100_000_000);
+//! // A width that is no whole number of heads is refused with a remedy.
+//! let odd = BertConfig { width: 100, head_dim: Some(64), ..BertConfig::default() };
+//! assert!(odd.layout().unwrap_err().to_string().contains("hint: "));
+//! # Ok::<(), models::ModelError>(())
+//! ```
 
 pub mod bert;
 pub mod blocks;

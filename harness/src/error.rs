@@ -62,7 +62,7 @@ pub enum HarnessError {
     #[error("inconclusive: {0}")]
     Inconclusive(String),
     /// Writing or reading a file of ours failed.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), remedy(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -78,6 +78,24 @@ pub enum HarnessError {
     /// A model could not be built or run.
     #[error(transparent)]
     Model(#[from] models::ModelError),
+}
+
+/// What to do about a system error, as a line of its own; empty where nothing is known.
+fn remedy(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::StorageFull | Kind::QuotaExceeded => {
+            "\nhint: free some space and run the same command again; what is finished is kept"
+        }
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
+            "\nhint: give a folder that can be written, for instance with --out"
+        }
+        Kind::NotADirectory | Kind::AlreadyExists => {
+            "\nhint: a file stands where a folder is needed; move it or give another folder"
+        }
+        Kind::NotFound => "\nhint: create the folder or file, or give one that exists",
+        _ => "",
+    }
 }
 
 /// Result with [`HarnessError`].

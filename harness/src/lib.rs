@@ -1,5 +1,18 @@
 //! Trains Probabilistic Transformers and Transformers at matched budgets, proves the muP
 //! invariants and reports masked-language-modelling losses with intervals.
+//!
+//! ```
+//! use harness::config::run::RunConfig;
+//!
+//! // Layers, then `--set`s; every key can be reached, and a wrong one is refused by name.
+//! let sets = ["model.width=64".to_owned(), "train.steps=200".to_owned()];
+//! let run = RunConfig::resolve("pt", Vec::new(), &sets)?;
+//! assert_eq!(run.train.steps, 200);
+//! assert_eq!(run.model.layout()?.specs()[0].name(), "unary");
+//! let wrong = RunConfig::resolve("pt", Vec::new(), &["train.stepz=200".to_owned()]);
+//! assert!(wrong.unwrap_err().to_string().contains("did you mean steps?"));
+//! # Ok::<(), harness::HarnessError>(())
+//! ```
 
 pub mod benchmark;
 pub mod cmd;

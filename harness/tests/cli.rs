@@ -8,6 +8,8 @@ use tempfile::TempDir;
 
 #[path = "cli/data.rs"]
 mod data;
+#[path = "cli/documents.rs"]
+mod documents;
 #[path = "cli/experiments.rs"]
 mod experiments;
 #[path = "cli/help.rs"]
@@ -261,6 +263,8 @@ fn cli_bad_input_is_one_clear_error_with_its_exit_code() {
     std::fs::write(folder.path().join("latin1.txt"), b"caf\xe9 au lait").unwrap();
     std::fs::write(folder.path().join("empty.txt"), b"").unwrap();
     std::fs::write(folder.path().join("bad.toml"), "[train]\nlearning_rate = \"fast\"\n").unwrap();
+    let cross = "[train]\nbatch = 12\n  micro_batches = 5\n";
+    std::fs::write(folder.path().join("cross.toml"), cross).unwrap();
     let pt = ["--model", "pt", "--width", "16", "--steps", "1"];
     let with = |more: &[&str]| {
         let mut arguments = pt.to_vec();
@@ -273,7 +277,12 @@ fn cli_bad_input_is_one_clear_error_with_its_exit_code() {
         arguments.extend(pt);
         crossscale(folder.path(), &arguments)
     };
-    let cases: [(Output, i32, &str); 9] = [
+    let with_batch = ["--set", "train.batch=12", "--set", "train.micro_batches=5"];
+    let cases: [(Output, i32, &str); 13] = [
+        (with(&["--set", "train.stepz=3"]), 2, "--set train.stepz=3: unknown field"),
+        (with(&["--set", "train.stepz=3"]), 2, "did you mean steps?"),
+        (with(&["--config", "cross.toml"]), 2, "--> cross.toml:3:3: micro_batches = 5"),
+        (with(&with_batch), 2, "--> --set train.micro_batches=5"),
         (with(&["--set", "train.stepz=3"]), 2, "stepz"),
         (with(&["--set", "train.steps=\"many\""]), 2, "steps"),
         (with(&["--config", "bad.toml"]), 2, "bad.toml: TOML parse error at line 2"),

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+#[path = "durability/faults.rs"]
+mod faults;
 #[path = "durability/workers.rs"]
 mod workers;
 

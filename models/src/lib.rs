@@ -2,6 +2,23 @@
 //!
 //! Shape letters used everywhere: `B` sequences, `n` length, `D` (PT: `N`) width, `H` heads,
 //! `C` channels, `r` rank, `M` topics, `L` layers, `T` iterations, `V` vocabulary, `R` targets.
+//!
+//! ```
+//! use models::parameters::Role;
+//! use models::parametrization::Parametrization;
+//! use models::pt2026::Pt2026Config;
+//!
+//! // The published model: 17,072,128 parameters, most of them embeddings.
+//! let config = Pt2026Config { width: 256, vocab: 32_000, ..Pt2026Config::default() };
+//! let layout = config.layout()?;
+//! assert_eq!(layout.total(), 17_072_128);
+//! assert_eq!(layout.by_role()[&Role::Input], 32_000 * 256);
+//!
+//! // Under muP the rate of hidden matrices falls as one over the width.
+//! let table = Parametrization::built_in("mup-table8")?;
+//! assert!((table.role(Role::Hidden).learning_rate + 1.0).abs() < 1e-12);
+//! # Ok::<(), models::ModelError>(())
+//! ```
 
 pub mod architecture;
 pub mod batch;

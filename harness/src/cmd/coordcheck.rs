@@ -99,7 +99,7 @@ pub fn run(args: &Args) -> Result<()> {
             }
             print(&format!("tables and figures: {}", folder.display()))?;
         }
-        ends.push(outcome(&found));
+        ends.push(outcome(&found, bisection.is_some()));
     }
     if args.json {
         let value = if values.len() == 1 { values.remove(0) } else { values.into() };
@@ -112,7 +112,17 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn named(name: &str) -> Result<Parametrization> {
-    ParametrizationConfig { name: name.to_owned(), ..ParametrizationConfig::default() }.table()
+    let config =
+        ParametrizationConfig { name: name.to_owned(), ..ParametrizationConfig::default() };
+    let mut table = config.table()?;
+    // A copied table often keeps the name inside; the file's name is what the user knows it by.
+    let path = std::path::Path::new(name);
+    if let (Some("toml"), Some(stem)) =
+        (path.extension().and_then(|end| end.to_str()), path.file_stem().and_then(|s| s.to_str()))
+    {
+        stem.clone_into(&mut table.name);
+    }
+    Ok(table)
 }
 
 fn reference(args: &Args) -> Result<Parametrization> {
@@ -136,14 +146,14 @@ fn plan(args: &Args) -> Result<Plan> {
 }
 
 /// The outcome as the process's exit code.
-fn outcome(check: &Check) -> Result<()> {
+fn outcome(check: &Check, bisected: bool) -> Result<()> {
+    let remedy = if bisected { "" } else { "; --bisect names the rule" };
     let name = |line: &Line| format!("\n  {}", report::sentence(line));
     let list = |verdict| check.with(verdict).take(NAMED).map(name).collect::<String>();
     match check.outcome() {
         Outcome::Pass => Ok(()),
         Outcome::Fail => Err(HarnessError::Invariant(format!(
-            "{} lines fail the coordinate check under {}:{}\nhint: coordcheck.csv has all; \
-             --bisect names the rule",
+            "{} lines fail the coordinate check under {}:{}\nhint: coordcheck.csv has all{remedy}",
             check.with(Verdict::Fail).count(),
             check.parametrization,
             list(Verdict::Fail),

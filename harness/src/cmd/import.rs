@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::print;
+use crate::config::locate::with_places;
 use crate::config::model::ModelConfig;
 use crate::config::run::{RunConfig, read_layer};
 use crate::error::{HarnessError, Result};
@@ -85,7 +86,9 @@ fn model(args: &Args, file: &TensorFile) -> Result<ModelConfig> {
     if let Some(path) = &args.config {
         layers.push(read_layer(path)?);
     }
-    Ok(RunConfig::resolve(&args.model, layers, &args.sets)?.model)
+    let run = RunConfig::resolve(&args.model, layers, &args.sets)
+        .map_err(|error| with_places(error, args.config.as_deref(), &args.sets))?;
+    Ok(run.model)
 }
 
 /// The model as a layer for `train --config`.

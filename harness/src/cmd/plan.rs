@@ -163,7 +163,7 @@ fn time(args: &Args, flops: f64, threads: usize) -> (f64, String) {
     match args.device {
         DeviceKind::Cpu => {
             let speed = measured_speed();
-            let basis = format!("{} times {threads} threads", speed.explanation);
+            let basis = format!("{threads} threads at {}", speed.explanation);
             (flops / (speed.flops_per_second * threads as f64), basis)
         }
         DeviceKind::Cuda => {
@@ -202,7 +202,7 @@ fn readable(plan: &Plan) -> String {
         plan.model, plan.width, plan.depth, plan.length
     );
     let mut line = |label: &str, value: String| {
-        writeln!(text, "  {label:<28} {value:>18}").expect("writing to a string cannot fail");
+        writeln!(text, "  {label:<42} {value:>15}").expect("writing to a string cannot fail");
     };
     line("total", grouped(plan.parameters.total as u64));
     line("non-embedding", grouped(plan.parameters.non_embedding as u64));
@@ -221,14 +221,18 @@ fn readable(plan: &Plan) -> String {
         ("moment bytes", memory.moments),
         ("activation bytes", memory.activations),
         ("head bytes", memory.head),
+    ] {
+        line(part, grouped(bytes));
+    }
+    for StageBytes { stage, bytes } in &memory.stages {
+        line(&format!("  of these: {stage}"), grouped(*bytes));
+    }
+    for (part, bytes) in [
         ("program and text bytes", memory.process),
         ("predicted peak bytes", memory.peak),
         ("checkpoint bytes on disk", plan.checkpoint_bytes_on_disk),
     ] {
         line(part, grouped(bytes));
-    }
-    for StageBytes { stage, bytes } in &memory.stages {
-        line(&format!("  of which {stage}"), grouped(*bytes));
     }
     let seconds = format!("{:.1}", plan.seconds);
     line(&format!("seconds for {} steps", grouped(plan.steps)), seconds);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{experiments, print};
+use crate::config::locate::with_places;
 use crate::error::{HarnessError, Result};
 use crate::experiment::corpora::Corpora;
 use crate::experiment::definition::Definition;
@@ -87,7 +88,8 @@ pub(super) fn read_definition(preset: &str) -> Result<Definition> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             HarnessError::input(path, error.to_string(), "give an existing TOML definition")
         })?;
-        Definition::parse(preset, &text)
+        let located = |error| with_places(error, Some(path), &[]);
+        Definition::parse(preset, &text).map_err(located)
     } else {
         Definition::preset(preset)
     }

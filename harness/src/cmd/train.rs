@@ -6,6 +6,7 @@ use toml::{Table, Value};
 
 use super::print;
 use crate::config::compute::DeviceKind;
+use crate::config::locate::with_places;
 use crate::config::model::ModelConfig;
 use crate::config::run::{RunConfig, read_layer};
 use crate::config::{overrides, run_presets};
@@ -163,6 +164,7 @@ fn resolve(args: &Args) -> Result<RunConfig> {
     }
     layers.push(flags(args, &family));
     RunConfig::resolve(&family, layers, &args.sets)
+        .map_err(|error| with_places(error, args.config.as_deref(), &args.sets))
 }
 
 /// The family that `--model` names, else that of the preset.

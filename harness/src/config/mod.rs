@@ -3,9 +3,11 @@
 pub mod compute;
 pub mod data;
 mod head_dim;
+pub mod locate;
 mod masking;
 pub mod model;
 pub mod overrides;
 pub mod run;
 pub mod run_presets;
+pub mod suggest;
 pub mod train;

@@ -76,8 +76,7 @@ impl ModelConfig {
         let table = Table::from_iter([(family.to_owned(), toml::Value::Table(Table::new()))]);
         table.try_into().map_err(|_| {
             let known = super::overrides::FAMILIES;
-            let near = known.iter().find(|name| strsim::levenshtein(name, family) <= 2);
-            let guess = near.map_or(String::new(), |name| format!("did you mean {name}? "));
+            let guess = super::suggest::did_you_mean(family, known);
             HarnessError::config(
                 format!("no model family '{family}'"),
                 format!("{guess}families are {}", known.join(", ")),

@@ -11,6 +11,7 @@ use super::compute::Compute;
 use super::data::DataConfig;
 use super::model::{BuiltModel, ComputePath, ModelConfig};
 use super::overrides;
+use super::suggest;
 use super::train::TrainConfig;
 use crate::error::{HarnessError, Result};
 
@@ -115,11 +116,25 @@ pub fn read_layer(path: &Path) -> Result<Table> {
     let invalid = |error: toml::de::Error| {
         HarnessError::config(
             format!("{}: {}", path.display(), error.to_string().trim_end()),
-            "crossscale train --help lists the tables and keys",
+            keys_hint(&error),
         )
     };
     toml::from_str::<RunFile>(&text).map_err(invalid)?;
     text.parse().map_err(invalid)
+}
+
+fn keys_hint(error: &toml::de::Error) -> String {
+    let guess = suggest::from_message(error.message());
+    format!("{guess}crossscale train --help lists the tables")
+}
+
+/// The first of `sets` after which `table` is no run any more, with the reason.
+fn first_wrong(mut table: Table, sets: &[String]) -> Option<(&str, toml::de::Error)> {
+    sets.iter().find_map(|assignment| {
+        overrides::set(&mut table, assignment).ok()?;
+        let reason = table.clone().try_into::<RunConfig>().err()?;
+        Some((assignment.as_str(), reason))
+    })
 }
 
 impl RunConfig {
@@ -132,10 +147,18 @@ impl RunConfig {
         for layer in layers {
             overrides::merge(&mut table, layer);
         }
+        let before_sets = table.clone();
         for assignment in sets {
             overrides::set(&mut table, assignment)?;
         }
-        Self::from_table(&table)
+        Self::from_table(&table).map_err(|error| match first_wrong(before_sets, sets) {
+            // Line numbers of a merged table would be those of a text that nobody wrote.
+            Some((set, reason)) => HarnessError::config(
+                format!("--set {set}: {}", reason.message()),
+                keys_hint(&reason),
+            ),
+            None => error,
+        })
     }
 
     /// Reads a run from a merged table; unknown keys and wrong types are errors.
@@ -150,7 +173,7 @@ impl RunConfig {
         let run: Self = toml::from_str(text).map_err(|error| {
             HarnessError::config(
                 format!("{origin}: {}", error.to_string().trim_end()),
-                "crossscale train --help lists the tables and keys",
+                keys_hint(&error),
             )
         })?;
         run.validate()?;

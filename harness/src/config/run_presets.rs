@@ -18,8 +18,7 @@ pub fn names() -> Vec<&'static str> {
 /// The preset `name` as a configuration layer.
 pub fn layer(name: &str) -> Result<Table> {
     let Some((_, text)) = PRESETS.iter().find(|(known, _)| *known == name) else {
-        let near = names().into_iter().find(|known| strsim::levenshtein(known, name) <= 3);
-        let guess = near.map_or(String::new(), |name| format!("did you mean {name}? "));
+        let guess = super::suggest::did_you_mean(name, names());
         return Err(HarnessError::config(
             format!("no run preset '{name}'"),
             format!("{guess}run presets are {}", names().join(", ")),

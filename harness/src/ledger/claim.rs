@@ -220,7 +220,10 @@ fn look(folder: &Path, generation: u64, timing: ClaimTiming) -> Result<Option<He
     };
     let probe = tempfile::Builder::new().prefix(".clock-").tempfile_in(folder);
     let now = probe.and_then(|probe| probe.as_file().metadata()?.modified());
-    let age = now.map_err(HarnessError::io(folder))?.duration_since(beaten).unwrap_or_default();
+    let now = now.map_err(HarnessError::io(folder))?;
+    // A clock that went backwards leaves heartbeats in the future. A living owner beats again
+    // soon and so returns to the present; the distance is then that of the last sign of life.
+    let age = now.duration_since(beaten).unwrap_or_else(|ahead| ahead.duration());
     let held = !released && !gone && age < timing.stale_after;
     Ok(Some(Heartbeat { age, released, held }))
 }

@@ -174,6 +174,26 @@ fn invariant_silent_and_half_written_claims_are_free_after_a_while() {
     claim(&ledger, &key(1)).finish(&outcome(None)).unwrap();
 }
 
+/// The clock went backwards: the last heartbeat lies in the future.
+#[test]
+fn invariant_claims_of_the_future_do_not_lock_a_run_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    drop(claim(&ledger, &key(1)));
+    let path = claim_file(&ledger.folder(&key(1)));
+    std::fs::write(&path, "{\"pid\":1,").unwrap();
+    let ahead = |seconds| {
+        let file = std::fs::File::options().append(true).open(&path).unwrap();
+        let beaten = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(beaten + Duration::from_secs(seconds)).unwrap();
+    };
+    ahead(20);
+    assert_eq!(ledger.find(&key(1)).unwrap(), RunState::Running, "a small step is no death");
+    ahead(86_400);
+    assert_eq!(ledger.find(&key(1)).unwrap(), RunState::Interrupted);
+    claim(&ledger, &key(1)).finish(&outcome(None)).unwrap();
+}
+
 #[test]
 fn invariant_a_beating_heart_keeps_the_claim() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,6 +6,7 @@ mod parametrization;
 mod precision;
 mod pt2023;
 mod pt2026;
+mod supply;
 mod symmetries;
 mod tidy;
 mod training;

@@ -1,0 +1,179 @@
+//! Where dependencies come from, under which licences, and why each direct one is there: the rules
+//! of `deny.toml` without cargo-deny, and ARCHITECTURE.md's table against the manifests.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace").to_owned()
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).expect(name)
+}
+
+/// All packages that `Cargo.lock` can bring in, on any system and with any feature.
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--all-features"])
+        .current_dir(root())
+        .output()
+        .expect("cargo starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("metadata is JSON");
+    let packages = metadata["packages"].as_array().expect("metadata has packages").clone();
+    assert!(packages.len() > 100, "{} packages", packages.len());
+    packages
+}
+
+fn text<'a>(package: &'a Value, key: &str) -> &'a str {
+    package[key].as_str().unwrap_or_default()
+}
+
+fn rules() -> toml::Table {
+    read("deny.toml").parse().expect("deny.toml is TOML")
+}
+
+fn strings(value: &toml::Value) -> Vec<&str> {
+    value.as_array().expect("a list").iter().filter_map(toml::Value::as_str).collect()
+}
+
+/// Whether a licence expression can be met with allowed licences only.
+fn is_allowed(expression: &str, allowed: &[&str]) -> bool {
+    let plain = expression.replace(" / ", " OR ").replace('/', " OR ");
+    let mut tokens = plain.replace('(', " ( ").replace(')', " ) ");
+    tokens = tokens.replace(" WITH ", "+WITH+");
+    let tokens: Vec<&str> = tokens.split_whitespace().collect();
+    let mut place = 0;
+    let value = either(&tokens, &mut place, allowed);
+    value && place == tokens.len()
+}
+
+fn either(tokens: &[&str], place: &mut usize, allowed: &[&str]) -> bool {
+    let mut value = both(tokens, place, allowed);
+    while tokens.get(*place) == Some(&"OR") {
+        *place += 1;
+        value |= both(tokens, place, allowed);
+    }
+    value
+}
+
+fn both(tokens: &[&str], place: &mut usize, allowed: &[&str]) -> bool {
+    let mut value = one(tokens, place, allowed);
+    while tokens.get(*place) == Some(&"AND") {
+        *place += 1;
+        value &= one(tokens, place, allowed);
+    }
+    value
+}
+
+fn one(tokens: &[&str], place: &mut usize, allowed: &[&str]) -> bool {
+    let Some(token) = tokens.get(*place) else { return false };
+    *place += 1;
+    if *token != "(" {
+        return allowed.contains(&token.replace("+WITH+", " WITH ").as_str());
+    }
+    let value = either(tokens, place, allowed);
+    let closed = tokens.get(*place) == Some(&")");
+    *place += 1;
+    value && closed
+}
+
+#[test]
+fn invariant_supply_licence_expressions_are_read_rightly() {
+    let allowed = ["MIT", "Apache-2.0", "Unicode-3.0", "Apache-2.0 WITH LLVM-exception"];
+    for good in [
+        "MIT",
+        "MIT/Apache-2.0",
+        "GPL-3.0 OR MIT",
+        "(MIT OR GPL-3.0) AND Unicode-3.0",
+        "Apache-2.0 WITH LLVM-exception",
+    ] {
+        assert!(is_allowed(good, &allowed), "{good}");
+    }
+    for bad in ["GPL-3.0", "MIT AND GPL-3.0", "(GPL-3.0 OR MIT) AND GPL-3.0", "", "(MIT", "MIT MIT"]
+    {
+        assert!(!is_allowed(bad, &allowed), "{bad}");
+    }
+}
+
+#[test]
+fn invariant_supply_every_package_has_an_allowed_licence_and_source() {
+    let rules = rules();
+    let licences = strings(&rules["licenses"]["allow"]);
+    let registries = strings(&rules["sources"]["allow-registry"]);
+    let banned = rules["bans"]["deny"].as_array().expect("a list of bans");
+    let mut problems = Vec::new();
+    for package in packages() {
+        let (name, version) = (text(&package, "name"), text(&package, "version"));
+        let licence = text(&package, "license");
+        if !is_allowed(licence, &licences) {
+            problems.push(format!("{name} {version}: licence '{licence}'"));
+        }
+        // Members of the workspace have no source.
+        let source = text(&package, "source").trim_start_matches("registry+");
+        let member = package["source"].is_null();
+        if !member && !registries.contains(&source) {
+            problems.push(format!("{name} {version}: source '{source}'"));
+        }
+        if banned.iter().any(|ban| ban["crate"].as_str() == Some(name)) {
+            problems.push(format!("{name} {version}: banned, see deny.toml"));
+        }
+    }
+    assert!(problems.is_empty(), "deny.toml does not allow:\n  {}", problems.join("\n  "));
+}
+
+#[test]
+fn invariant_supply_no_dependency_needs_a_newer_compiler_than_is_promised() {
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("the manifest is TOML");
+    let promised = manifest["workspace"]["package"]["rust-version"].as_str().expect("a version");
+    let numbers = |version: &str| -> Vec<u32> {
+        version.split('.').map(|part| part.parse().expect("a number")).collect()
+    };
+    let too_new: Vec<String> = packages()
+        .iter()
+        .filter(|package| {
+            let needed = text(package, "rust_version");
+            !needed.is_empty() && numbers(needed)[..2] > numbers(promised)[..2]
+        })
+        .map(|package| format!("{} needs {}", text(package, "name"), text(package, "rust_version")))
+        .collect();
+    assert!(too_new.is_empty(), "newer than {promised}: {too_new:?}");
+    for document in ["README.md", ".ci/run"] {
+        assert!(read(document).contains(promised), "{document} names another version");
+    }
+}
+
+#[test]
+fn invariant_supply_every_direct_dependency_stands_in_the_table_with_its_reason() {
+    let mut direct = BTreeSet::new();
+    let members: BTreeSet<String> = ["baselines", "harness", "models", "reports"]
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect();
+    for package in packages().iter().filter(|package| package["source"].is_null()) {
+        for dependency in package["dependencies"].as_array().expect("a list of dependencies") {
+            direct.insert(text(dependency, "name").to_owned());
+        }
+    }
+    let direct: BTreeSet<String> = direct.difference(&members).cloned().collect();
+    let document = read("ARCHITECTURE.md");
+    let (_, section) = document.split_once("## Dependencies").expect("a section of dependencies");
+    let mut listed = BTreeSet::new();
+    for row in section.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert!(cells.len() == 2 && !cells[1].is_empty(), "no reason in: {row}");
+        if !cells[0].starts_with("---") {
+            listed.extend(cells[0].split(", ").map(str::to_owned));
+        }
+    }
+    let missing: Vec<&String> = direct.difference(&listed).collect();
+    let gone: Vec<&String> = listed.difference(&direct).collect();
+    assert!(
+        missing.is_empty() && gone.is_empty(),
+        "missing: {missing:?}, no longer used: {gone:?}"
+    );
+}
