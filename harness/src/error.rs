@@ -73,7 +73,7 @@ pub enum HarnessError {
     #[error("stopped by a signal; the state is saved\nhint: run the same command again to resume")]
     Interrupted,
     /// A table, figure or report could not be made.
-    #[error(transparent)]
+    #[error("{}{}", .0, report_remedy(.0))]
     Report(#[from] reports::ReportError),
     /// A model could not be built or run.
     #[error(transparent)]
@@ -94,6 +94,13 @@ fn remedy(error: &std::io::Error) -> &'static str {
             "\nhint: a file stands where a folder is needed; move it or give another folder"
         }
         Kind::NotFound => "\nhint: create the folder or file, or give one that exists",
+        _ => "",
+    }
+}
+
+fn report_remedy(error: &reports::ReportError) -> &'static str {
+    match error {
+        reports::ReportError::Io { source, .. } => remedy(source),
         _ => "",
     }
 }

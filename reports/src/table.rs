@@ -138,4 +138,23 @@ impl Table {
         let lines = terminal.lines().map(|line| line.trim_end().to_owned());
         lines.collect::<Vec<_>>().join("\n")
     }
+
+    /// As [`Table::to_text`] where that fits `columns`. Else one line for each cell, heading and
+    /// value, with an empty line between rows: a wide table broken by a terminal cannot be read.
+    pub fn to_text_within(&self, columns: usize) -> String {
+        let wide = self.to_text();
+        if wide.lines().all(|line| line.chars().count() <= columns) {
+            return wide;
+        }
+        let headings: Vec<String> = self.columns.iter().map(Column::heading).collect();
+        let longest = headings.iter().map(|heading| heading.chars().count()).max().unwrap_or(0);
+        // A heading takes half of a line at most, the value what is left.
+        let width = longest.min(columns / 2);
+        let line = |(heading, cell): (&String, &Cell)| {
+            format!("{heading:<width$}  {}", cell.display()).trim_end().to_owned()
+        };
+        let row =
+            |row: &Vec<Cell>| headings.iter().zip(row).map(line).collect::<Vec<_>>().join("\n");
+        self.rows.iter().map(row).collect::<Vec<_>>().join("\n\n")
+    }
 }

@@ -110,6 +110,11 @@ fn golden_markdown_table_is_aligned_and_escaped() {
     assert!(text.contains("[runs](runs.csv)"), "{text}");
     let terminal = comparison().to_text();
     assert_eq!(terminal.lines().count(), 6, "{terminal}");
+    assert_eq!(comparison().to_text_within(400), terminal);
+    let narrow = comparison().to_text_within(60);
+    let rows = comparison().rows().len();
+    assert_eq!(narrow.split("\n\n").count(), rows, "a block for each row: {narrow}");
+    assert!(narrow.contains("3.50 ± 0.06 (n = 3)"), "{narrow}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use models::parametrization::Parametrization;
 use reports::{Cell, Column, Table};
 
-use super::print;
+use super::{print, print_table};
 use crate::coordcheck::{self, Bench, Outcome, Plan, Tier};
 use crate::error::{HarnessError, Result};
 use crate::guard::golden::Difference;
@@ -50,6 +50,13 @@ pub fn run(args: &Args) -> Result<()> {
             })?]
         }
     };
+    if !args.write && !args.golden.is_dir() {
+        return Err(HarnessError::input(
+            &args.golden,
+            "no such folder, so there is nothing to compare with",
+            "run this in a clone of the repository, or name its golden/ with --golden",
+        ));
+    }
     let command = provenance::portable_command(std::env::args());
     let new = recorded::record(&families, &command, RESULTS_VERSION)?;
     let mut differences = Vec::new();
@@ -145,7 +152,7 @@ fn show(rules: &Findings, differences: &[Difference]) -> Result<()> {
             Cell::verdict(if difference.outside { "outside" } else { "within band" }),
         ])?;
     }
-    print(&table.to_text())?;
+    print_table(&table)?;
     let more = sorted.len().saturating_sub(SHOWN);
     print(&format!("{} numbers differ, {more} of them not shown", sorted.len()))
 }

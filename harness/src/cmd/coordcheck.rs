@@ -20,8 +20,8 @@ const NAMED: usize = 5;
 /// Arguments of `coordcheck`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_long_help = "Exit codes: 0 every site passes and the `standard` control fails, as it must; \
-10 a site fails; 12 inconclusive.
+    after_long_help = "Exit codes: 0 every site passes and the `standard` control fails, as it \
+must; 10 a site fails; 12 inconclusive.
 
 Examples:
   crossscale coordcheck --model pt --parametrization pt-2026 --tier ci --out runs/coordcheck

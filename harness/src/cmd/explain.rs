@@ -5,7 +5,7 @@ use models::parametrization::{Parametrization, RoleExponents, SiteScales};
 use reports::{Cell, Column, Table};
 use serde::Serialize;
 
-use super::print;
+use super::{print, print_table};
 use crate::config::model::ModelConfig;
 use crate::config::run::{BASE_WIDTH, ParametrizationConfig};
 use crate::error::{HarnessError, Result};
@@ -88,7 +88,7 @@ pub fn run(args: &Args) -> Result<()> {
         let width = args.width;
         print(&format!("no tensor has other rules at width {width}, base {}", args.base_width))?;
     } else {
-        print(&table(&rows)?.to_text())?;
+        print_table(&table(&rows)?)?;
     }
     print(&format!("\nFactors that belong to no tensor:\n{}", constants.join("\n")))
 }

@@ -36,6 +36,8 @@ pub mod transfer;
 
 /// Name of the program.
 const NAME: &str = "crossscale";
+/// Bold and red, as clap writes it; the stream drops the colours where they are not wanted.
+const ERROR: &str = "\u{1b}[1m\u{1b}[31merror:\u{1b}[0m";
 const START: &str = "Start with: crossscale reproduce --dry-run";
 const LONG_HELP: &str = "\
 Exit codes:
@@ -166,7 +168,7 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // A closed standard error is no reason to panic: the exit code still tells.
-            let _ = writeln!(anstream::stderr().lock(), "error: {error}");
+            let _ = writeln!(anstream::stderr().lock(), "{ERROR} {error}");
             ExitCode::from(error.exit_code())
         }
     }
@@ -176,6 +178,12 @@ pub fn main() -> ExitCode {
 fn is_broken_pipe(error: &HarnessError) -> bool {
     matches!(error, HarnessError::Io { source, .. }
         if source.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Writes a table as it fits the terminal; whole where standard output is none.
+pub(crate) fn print_table(table: &reports::Table) -> Result<()> {
+    let columns = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0);
+    print(&columns.map_or_else(|| table.to_text(), |width| table.to_text_within(width.into())))
 }
 
 /// Writes `text` and a newline to standard output.

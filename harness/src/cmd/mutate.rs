@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use models::parametrization::Parametrization;
 use reports::{Block, Cell, Column, Document, Provenance, Section, Table};
 
-use super::print;
+use super::{print, print_table};
 use crate::error::{HarnessError, Result};
 use crate::guard::mutation::{Bench, CHECKS, Outcome, Row};
 use crate::ledger::provenance;
@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<()> {
     if args.json {
         print(&json(&rows)?)?;
     } else {
-        print(&table.to_text())?;
+        print_table(&table)?;
         print(&summary(&rows))?;
     }
     if let Some(folder) = &args.out {

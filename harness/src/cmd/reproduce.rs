@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{experiments, print};
+use super::{experiments, print, print_table};
 use crate::config::locate::with_places;
 use crate::error::{HarnessError, Result};
 use crate::experiment::corpora::Corpora;
@@ -76,7 +76,7 @@ pub fn run(args: &Args) -> Result<()> {
     for warning in crate::experiment::document::warnings(&study) {
         anstream::eprintln!("warning: {warning}");
     }
-    print(&tables::comparison(&study, &command)?.to_text())?;
+    print_table(&tables::comparison(&study, &command)?)?;
     let report = files.first().map_or(folder, Clone::clone);
     print(&format!("\nreport: {}", report.display()))
 }

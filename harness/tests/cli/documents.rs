@@ -87,12 +87,14 @@ fn clone_like() -> TempDir {
 }
 
 /// Runs the blocks of `document`; how many commands ran.
-fn run_blocks(document: &str) -> usize {
+fn run_blocks(document: &Path) -> usize {
     let text = std::fs::read_to_string(root().join(document)).expect("the document exists");
     let (shown, skipped) = blocks(&text);
     for NotRun { line, reason } in &skipped {
+        let document = document.display();
         assert!(reason.len() > 10, "{document}:{line}: say why the block cannot run");
     }
+    let document = document.display();
     let folder = clone_like();
     let program = Path::new(env!("CARGO_BIN_EXE_crossscale"));
     let old_path = std::env::var("PATH").unwrap_or_default();
@@ -121,7 +123,7 @@ fn run_blocks(document: &str) -> usize {
 
 #[test]
 fn cli_the_tour_runs_as_written() {
-    assert!(run_blocks("TUTORIAL.md") >= 10);
+    assert!(run_blocks(Path::new("TUTORIAL.md")) >= 10);
 }
 
 #[test]
@@ -129,8 +131,8 @@ fn cli_console_blocks_of_the_other_documents_run_or_say_why_not() {
     let mut commands = 0;
     let entries = std::fs::read_dir(root()).expect("the workspace is readable");
     for entry in entries {
-        let name = entry.expect("readable").file_name().to_string_lossy().into_owned();
-        if name.ends_with(".md") && name != "TUTORIAL.md" {
+        let name = PathBuf::from(entry.expect("readable").file_name());
+        if name.extension().is_some_and(|end| end == "md") && name != Path::new("TUTORIAL.md") {
             commands += run_blocks(&name);
         }
     }

@@ -77,12 +77,20 @@ fn on_terminal(columns: usize, no_color: bool, command: &str) -> Option<String> 
 #[test]
 fn cli_colours_and_widths_follow_the_terminal() {
     let Some(coloured) = on_terminal(80, false, "--help") else {
-        println!("skipped: no script(1) here, so no terminal");
+        eprintln!("skipped: no script(1) here, so no terminal");
         return;
     };
     assert!(coloured.contains('\u{1b}'), "a terminal gets colours or at least bold: {coloured}");
     let plain = on_terminal(80, true, "--help").expect("script(1) ran before");
     assert!(!plain.contains('\u{1b}'), "NO_COLOR is not heeded: {plain:?}");
+    let wrong = "train --model ptt --out never";
+    let red = on_terminal(80, false, wrong).expect("script(1) ran before");
+    assert!(red.contains("\u{1b}[31merror:"), "{red:?}");
+    let plain = on_terminal(80, true, wrong).expect("script(1) ran before");
+    assert!(plain.starts_with("error: no model family"), "{plain:?}");
+    let explain = "explain --model bert --width 64";
+    let narrow = on_terminal(40, true, explain).expect("script(1) ran before");
+    assert!(narrow.lines().any(|line| line.starts_with("tensor  ")), "{narrow}");
     for columns in [40, 80] {
         for command in ["--help", "train -h", "plan -h"] {
             let text = on_terminal(columns, true, command).expect("script(1) ran before");
