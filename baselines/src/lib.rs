@@ -5,6 +5,7 @@
 //!
 //! ```
 //! use baselines::BertConfig;
+//! use models::family::FamilyConfig;
 //!
 //! // Sizes of BERT's published base model but for its vocabulary.
 //! let sizes = BertConfig { width: 768, vocab: 30_522, layers: 12, ..BertConfig::default() };

@@ -4,6 +4,7 @@
 //! `C` channels, `r` rank, `M` topics, `L` layers, `T` iterations, `V` vocabulary, `R` targets.
 //!
 //! ```
+//! use models::family::FamilyConfig;
 //! use models::parameters::Role;
 //! use models::parametrization::Parametrization;
 //! use models::pt2026::Pt2026Config;

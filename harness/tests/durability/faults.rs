@@ -122,7 +122,7 @@ fn cli_folders_that_cannot_be_written_are_named_with_what_to_do() {
     }
     let mut outcomes = Vec::new();
     for place in places {
-        let check = ["coordcheck", "--model", "pt", "--widths", "16,32", "--seeds", "1"];
+        let check = ["coordcheck", "--model", "pt", "--widths", "16,32,64", "--seeds", "2"];
         let check = [&check[..], &["--steps", "0,1", "--set", "model.iterations=1"]].concat();
         let check = [&check[..], &["--parametrization", "standard", "--out", place]].concat();
         for arguments in [
