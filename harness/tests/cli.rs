@@ -293,6 +293,9 @@ fn cli_bad_input_is_one_clear_error_with_its_exit_code() {
         (reading("latin1.txt"), 3, "latin1.txt"),
         (reading("empty.txt"), 3, "empty"),
     ];
+    let dry = train(folder.path(), "dry", &[&pt[..], &["--dry-run"]].concat());
+    assert!(stdout(&dry).contains("width = 16"), "{}", stderr(&dry));
+    assert!(!folder.path().join("dry").exists(), "a dry run writes nothing");
     for (output, code, part) in &cases {
         let message = stderr(output);
         assert_eq!(output.status.code(), Some(*code), "{message}");

@@ -12,6 +12,7 @@ use crate::config::run::{RunConfig, read_layer};
 use crate::config::{overrides, run_presets};
 use crate::device::CudaProblem;
 use crate::error::{HarnessError, Result};
+use crate::experiment::corpora::Corpora;
 use crate::experiment::memory::{self, StepShape};
 use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::ledger::{Ledger, RunState};
@@ -88,7 +89,12 @@ pub fn run(args: &Args) -> Result<()> {
         RunnerOptions { folder: args.out.clone(), jobs: 1, threads: args.threads, quiet: false };
     let runner = Runner::new(options, crate::train::stop::on_signal()?).keep_weights(true);
     if !names_vocabulary(args, run.model.family())? {
-        let corpus = runner.corpus(&run.data)?;
+        // A dry run leaves nothing behind, not even the cache of a trained tokenizer.
+        let corpus = if args.dry_run {
+            Corpora::new(None).load(&run.data)?
+        } else {
+            runner.corpus(&run.data)?
+        };
         run.model = run.model.with_vocab(corpus.vocabulary().size);
     }
     run.validate()?;
