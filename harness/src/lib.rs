@@ -28,7 +28,9 @@ pub mod ledger;
 pub mod parity;
 pub mod process;
 pub mod statistics;
+pub mod thresholds;
 pub mod train;
 pub mod weights;
+pub mod workers;
 
 pub use error::{HarnessError, Result};

@@ -1,6 +1,6 @@
 //! `crossscale bless`: recorded expectations against what the code gives now, and their renewal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use models::parametrization::Parametrization;
 use reports::{Cell, Column, Table};
@@ -9,6 +9,8 @@ use super::{print, print_table};
 use crate::coordcheck::{self, Bench, Outcome, Plan, Tier};
 use crate::error::{HarnessError, Result};
 use crate::guard::golden::Difference;
+use crate::guard::recorded::Recorded;
+use crate::guard::tables::RecordedTables;
 use crate::guard::{Findings, cells, recorded, tables};
 use crate::ledger::{RESULTS_VERSION, provenance};
 
@@ -90,36 +92,57 @@ pub fn run(args: &Args) -> Result<()> {
     if rules.is_empty() && differences.is_empty() {
         return print("nothing to write");
     }
-    require_coordinate_check(args.family.as_deref())?;
-    for (family, new) in families.iter().zip(&new) {
-        recorded::write(&args.golden, family, new)?;
-    }
-    if args.family.is_none() {
-        tables::write(&args.golden, &tables::current()?)?;
-    }
-    print(&format!("written below {}", args.golden.display()))
+    let rules = if args.family.is_none() { Some(tables::current()?) } else { None };
+    let new = families.into_iter().zip(new).collect();
+    let checks = coordinate_checks(args.family.as_deref())?;
+    write(&args.golden, &New { activations: new, rules }, checks)
 }
 
-/// Refuses while a coordinate check is red: what would be recorded is wrong.
-fn require_coordinate_check(family: Option<&str>) -> Result<()> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+/// What would be recorded.
+struct New<'a> {
+    activations: Vec<(&'a str, Recorded)>,
+    rules: Option<RecordedTables>,
+}
+
+/// Writes `new` below `golden`, unless one of the coordinate `checks` fails.
+fn write(golden: &Path, new: &New, checks: Vec<(Plan, Parametrization)>) -> Result<()> {
+    for (plan, table) in checks {
+        require_coordinate_check(plan, &table)?;
+    }
+    for (family, activations) in &new.activations {
+        recorded::write(golden, family, activations)?;
+    }
+    if let Some(rules) = &new.rules {
+        tables::write(golden, rules)?;
+    }
+    print(&format!("written below {}", golden.display()))
+}
+
+/// The coordinate checks that must pass before anything of `family` (or of all) is recorded.
+fn coordinate_checks(family: Option<&str>) -> Result<Vec<(Plan, Parametrization)>> {
     let checks = [("pt", "pt-2026-strict"), ("preln", "mup-table8")];
     let chosen = checks.into_iter().filter(|(of, _)| match family {
         None => true,
         Some("pt" | "pt2023") => *of == "pt",
         Some(_) => *of == "preln",
     });
-    for (family, table) in chosen {
-        print(&format!("coordinate check of {family} under {table} ..."))?;
-        let bench = Bench::new(Plan::new(family, Tier::Ci, &[])?, cores)?;
-        let check = coordcheck::check(&bench, &Parametrization::built_in(table)?)?;
-        if check.outcome() == Outcome::Fail {
-            return Err(HarnessError::Invariant(format!(
-                "nothing was written: the coordinate check of {family} under {table} fails\n\
-                 hint: crossscale coordcheck --model {family} --parametrization {table} --bisect \
-                 --out runs/coordcheck names the rule"
-            )));
-        }
+    let plan = |(family, table): (&str, &str)| {
+        Ok((Plan::new(family, Tier::Ci, &[])?, Parametrization::built_in(table)?))
+    };
+    chosen.map(plan).collect()
+}
+
+/// Refuses while a coordinate check is red: what would be recorded is wrong.
+fn require_coordinate_check(plan: Plan, table: &Parametrization) -> Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (family, name) = (plan.run.model.family(), &table.name);
+    print(&format!("coordinate check of {family} under {name} ..."))?;
+    if coordcheck::check(&Bench::new(plan, cores)?, table)?.outcome() == Outcome::Fail {
+        return Err(HarnessError::Invariant(format!(
+            "nothing was written: the coordinate check of {family} under {name} fails\n\
+             hint: crossscale coordcheck --model {family} --parametrization {name} --bisect \
+             --out runs/coordcheck names the rule"
+        )));
     }
     Ok(())
 }
@@ -155,4 +178,40 @@ fn show(rules: &Findings, differences: &[Difference]) -> Result<()> {
     print_table(&table)?;
     let more = sorted.len().saturating_sub(SHOWN);
     print(&format!("{} numbers differ, {more} of them not shown", sorted.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A check that takes seconds.
+    fn small(table: &Parametrization) -> Vec<(Plan, Parametrization)> {
+        let sets = ["model.iterations=1", "parametrization.base_width=64", "train.batch=4"];
+        let mut plan = Plan::new("pt", Tier::Ci, &sets.map(String::from)).unwrap();
+        (plan.widths, plan.seeds, plan.steps) = (vec![32, 64, 128], 3, vec![0, 1, 2]);
+        plan.bootstrap_replicates = 100;
+        vec![(plan, table.clone())]
+    }
+
+    #[test]
+    fn invariant_nothing_is_recorded_while_the_coordinate_check_is_red() {
+        let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden");
+        let activations = vec![("ut", recorded::read(&committed, "ut").unwrap())];
+        let new = New { activations, rules: Some(tables::read(&committed).unwrap()) };
+        let folder = tempfile::tempdir().unwrap();
+        let sound = Parametrization::built_in("pt-2026-strict").unwrap();
+        let broken = sound.with_exponent("hidden.learning_rate", 0.0).unwrap();
+
+        let message = write(folder.path(), &new, small(&broken)).unwrap_err().to_string();
+        assert!(message.contains("nothing was written") && message.contains("hint:"), "{message}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
+
+        write(folder.path(), &new, small(&sound)).unwrap();
+        assert!(recorded::path(folder.path(), "ut").is_file());
+        assert!(tables::path(folder.path()).is_file());
+        assert_eq!(coordinate_checks(None).unwrap().len(), 2);
+        for family in cells::FAMILIES {
+            assert_eq!(coordinate_checks(Some(family)).unwrap().len(), 1, "{family}");
+        }
+    }
 }

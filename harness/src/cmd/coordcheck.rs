@@ -189,7 +189,7 @@ fn json(check: &Check, bisection: Option<&Bisection>, bench: &Bench) -> serde_js
     let repairs = |bisection: &Bisection| {
         let trial = |trial: &coordcheck::bisect::Trial| {
             json!({
-                "rule": trial.rule.to_string(),
+                "rule": trial.rule,
                 "was": trial.was,
                 "reference": trial.reference,
                 "failing_before": trial.failing_before,

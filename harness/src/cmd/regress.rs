@@ -11,10 +11,8 @@ use crate::error::{HarnessError, Result};
 use crate::experiment::record::RunRecord;
 use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::guard::recorded;
-use crate::statistics;
-
-/// One trajectory measures rounding only roughly; it is taken to be at least this.
-const ROUNDING_MIN_NATS: f64 = 1e-4;
+use crate::train::recorder::METRICS_FILE;
+use crate::{statistics, thresholds};
 
 /// Arguments of `regress`.
 #[derive(Debug, clap::Args)]
@@ -50,12 +48,6 @@ pub struct Args {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Gates {
-    /// Half-width of a band in standard deviations of a single run.
-    sigmas: f64,
-    /// Half-width around the recorded loss of the judged seed, in roundings.
-    roundings: f64,
-    /// The same on a machine with other arithmetic, which rounds at every step.
-    roundings_elsewhere: f64,
     /// Arithmetic of the recording machine (`guard::recorded::arithmetic`).
     arithmetic: String,
     /// Seed whose losses are judged.
@@ -78,9 +70,39 @@ struct Training {
     seeds: usize,
     #[expect(dead_code, reason = "the reason for the gate; read by people")]
     reason: String,
+    /// Training losses of the first steps.
+    #[serde(default)]
+    first: Vec<FirstStep>,
     /// Bands along the training.
     #[serde(default)]
     band: Vec<Band>,
+}
+
+/// Training loss of one of the first steps, before the training has enlarged any rounding.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FirstStep {
+    step: u64,
+    /// Loss of the judged seed when it was recorded.
+    recorded_nats: f64,
+    /// How far a learning rate one f32 rounding higher moves that loss.
+    rounding_nats: f64,
+}
+
+impl FirstStep {
+    fn limits(&self, here: bool) -> (f64, f64) {
+        let allowed = &thresholds::committed().short_trainings;
+        let least = allowed.first_rounding_min_nats.value;
+        near(self.recorded_nats, self.rounding_nats.max(least), here)
+    }
+}
+
+/// A recorded loss and so many roundings around it.
+fn near(recorded_nats: f64, rounding_nats: f64, here: bool) -> (f64, f64) {
+    let allowed = &thresholds::committed().short_trainings;
+    let roundings = if here { &allowed.roundings } else { &allowed.roundings_elsewhere };
+    let half = roundings.value * rounding_nats;
+    (recorded_nats - half, recorded_nats + half)
 }
 
 /// Mean and standard deviation over seeds of the held-out loss after `step` steps.
@@ -99,14 +121,12 @@ struct Band {
 impl Band {
     /// What is allowed: within the seeds' band, and as close to the recorded loss of this very
     /// seed as `roundings` times what rounding does.
-    fn limits(&self, gates: &Gates, here: bool) -> (f64, f64) {
-        let roundings = if here { gates.roundings } else { gates.roundings_elsewhere };
-        let half = gates.sigmas * self.loss_nats_sd;
-        let near = roundings * self.rounding_nats.max(ROUNDING_MIN_NATS);
-        (
-            (self.loss_nats_mean - half).max(self.recorded_nats - near),
-            (self.loss_nats_mean + half).min(self.recorded_nats + near),
-        )
+    fn limits(&self, here: bool) -> (f64, f64) {
+        let allowed = &thresholds::committed().short_trainings;
+        let half = allowed.sigmas.value * self.loss_nats_sd;
+        let rounding = self.rounding_nats.max(allowed.rounding_min_nats.value);
+        let (low, high) = near(self.recorded_nats, rounding, here);
+        ((self.loss_nats_mean - half).max(low), (self.loss_nats_mean + half).min(high))
     }
 }
 
@@ -131,8 +151,8 @@ pub fn run(args: &Args) -> Result<()> {
     let options = RunnerOptions { folder: folder.to_owned(), jobs, threads: None, quiet: true };
     let runner = Runner::new(options, crate::train::stop::on_signal()?);
     match args.measure {
-        Some(seeds) => measure(&gates, &args.sets, seeds, &runner),
-        None => judge(&gates, args, &runner),
+        Some(seeds) => measure(&gates, &args.sets, seeds, (&runner, folder)),
+        None => judge(&gates, args, &runner, folder),
     }
 }
 
@@ -165,7 +185,62 @@ fn config(
     Ok(run)
 }
 
-fn judge(gates: &Gates, args: &Args, runner: &Runner) -> Result<()> {
+/// A loss beside what is allowed of it.
+struct Judged {
+    what: &'static str,
+    step: u64,
+    /// `None` if the run diverged.
+    loss_nats: Option<f64>,
+    recorded_nats: f64,
+    limits: (f64, f64),
+}
+
+impl Judged {
+    fn inside(&self) -> bool {
+        self.loss_nats.is_some_and(|loss| (self.limits.0..=self.limits.1).contains(&loss))
+    }
+}
+
+/// Every recorded loss of `training` beside that of `record`, whose folder is below `folder`.
+fn compare(
+    training: &Training,
+    record: &RunRecord,
+    (folder, here): (&Path, bool),
+) -> Result<Vec<Judged>> {
+    let first = training_losses(folder, record)?;
+    let of_step = |losses: &[(u64, f64)], wanted: u64| {
+        let found = losses.iter().find(|(step, _)| *step == wanted);
+        found.filter(|_| record.divergence.is_none()).map(|(_, loss)| *loss)
+    };
+    let early = training.first.iter().map(|recorded| Judged {
+        what: "training",
+        step: recorded.step,
+        loss_nats: of_step(&first, recorded.step),
+        recorded_nats: recorded.recorded_nats,
+        limits: recorded.limits(here),
+    });
+    let late = training.band.iter().map(|band| Judged {
+        what: "held-out",
+        step: band.step,
+        loss_nats: of_step(&record.evaluations, band.step),
+        recorded_nats: band.recorded_nats,
+        limits: band.limits(here),
+    });
+    Ok(early.chain(late).collect())
+}
+
+/// `(step, loss)` of every training step of `record`, whose folder is below `folder`.
+fn training_losses(folder: &Path, record: &RunRecord) -> Result<Vec<(u64, f64)>> {
+    let path = folder.join("runs").join(&record.id).join(METRICS_FILE);
+    let damaged = |error: csv::Error| {
+        HarnessError::input(&path, error.to_string(), "delete the run folder and run again")
+    };
+    let mut reader = csv::Reader::from_path(&path).map_err(damaged)?;
+    let rows = reader.deserialize::<(u64, u64, f64, f64, f64, f64)>();
+    rows.map(|row| row.map(|(step, _, loss, ..)| (step, loss)).map_err(damaged)).collect()
+}
+
+fn judge(gates: &Gates, args: &Args, runner: &Runner, folder: &Path) -> Result<()> {
     let runs = gates
         .training
         .iter()
@@ -177,8 +252,9 @@ fn judge(gates: &Gates, args: &Args, runner: &Runner) -> Result<()> {
         "Short trainings against bands measured from seeds and from rounding",
         vec![
             Column::text("training", "training"),
-            Column::number("step", "after step", ""),
-            Column::number("loss_nats", "held-out loss", "nats"),
+            Column::text("loss", "loss"),
+            Column::number("step", "of step", ""),
+            Column::number("loss_nats", "now", "nats"),
             Column::number("low", "band from", "nats"),
             Column::number("high", "to", "nats"),
             Column::number("change_nats", "change since recorded", "nats"),
@@ -188,26 +264,20 @@ fn judge(gates: &Gates, args: &Args, runner: &Runner) -> Result<()> {
     let here = recorded::arithmetic()? == gates.arithmetic;
     let mut outside = Vec::new();
     for (training, record) in gates.training.iter().zip(&records) {
-        for band in &training.band {
-            let loss = record
-                .evaluations
-                .iter()
-                .find(|(step, _)| *step == band.step && record.divergence.is_none())
-                .map(|(_, loss)| *loss);
-            let (low, high) = band.limits(gates, here);
-            let inside = loss.is_some_and(|loss| (low..=high).contains(&loss));
-            let distance = loss.map(|loss| loss - band.recorded_nats);
+        for judged in compare(training, record, (folder, here))? {
+            let distance = judged.loss_nats.map(|loss| loss - judged.recorded_nats);
             table.push(vec![
                 Cell::text(&training.name),
-                Cell::count(band.step),
-                loss.map_or(Cell::Diverged, |loss| Cell::decimals(loss, 4)),
-                Cell::decimals(low, 4),
-                Cell::decimals(high, 4),
-                distance.map_or(Cell::Diverged, |distance| Cell::decimals(distance, 5)),
-                Cell::verdict(if inside { "inside" } else { "outside" }),
+                Cell::text(judged.what),
+                Cell::count(judged.step),
+                judged.loss_nats.map_or(Cell::Diverged, |loss| Cell::decimals(loss, 6)),
+                Cell::decimals(judged.limits.0, 6),
+                Cell::decimals(judged.limits.1, 6),
+                distance.map_or(Cell::Diverged, |distance| Cell::decimals(distance, 6)),
+                Cell::verdict(if judged.inside() { "inside" } else { "outside" }),
             ])?;
-            if !inside {
-                outside.push(format!("{} after {}", training.name, band.step));
+            if !judged.inside() {
+                outside.push(format!("{} {} loss of {}", training.name, judged.what, judged.step));
             }
         }
     }
@@ -229,9 +299,17 @@ fn append(path: &Path, text: &str) -> Result<()> {
     writeln!(file, "\n{text}").map_err(HarnessError::io(path))
 }
 
+/// Training steps whose losses are recorded.
+const FIRST_STEPS: [u64; 6] = [1, 5, 10, 20, 40, 50];
+
 /// Prints bands: losses of seeds 1 to `seeds`, and of the judged seed with a learning rate that is
 /// one f32 rounding higher, which shows how far roundings are carried.
-fn measure(gates: &Gates, sets: &[String], seeds: u64, runner: &Runner) -> Result<()> {
+fn measure(
+    gates: &Gates,
+    sets: &[String],
+    seeds: u64,
+    (runner, folder): (&Runner, &Path),
+) -> Result<()> {
     print(&format!("arithmetic = \"{}\"\n", recorded::arithmetic()?))?;
     for training in &gates.training {
         let runs = (1..=seeds)
@@ -243,6 +321,16 @@ fn measure(gates: &Gates, sets: &[String], seeds: u64, runner: &Runner) -> Resul
         rounded.train.learning_rate *= 1.0 + f64::from(f32::EPSILON);
         let pair = runner.run_all(&[judged, rounded])?;
         print(&format!("# {}", training.name))?;
+        let early = [training_losses(folder, &pair[0])?, training_losses(folder, &pair[1])?];
+        for (&(step, recorded), (_, rounded)) in early[0].iter().zip(&early[1]) {
+            if FIRST_STEPS.contains(&step) {
+                print(&format!(
+                    "[[training.first]]\nstep = {step}\nrecorded_nats = {recorded:.9}\n\
+                     rounding_nats = {:.1e}\n",
+                    (rounded - recorded).abs()
+                ))?;
+            }
+        }
         for (place, &(step, recorded)) in pair[0].evaluations.iter().enumerate() {
             let loss = |record: &RunRecord| record.evaluations.get(place).map(|(_, loss)| *loss);
             let losses: Vec<f64> = records.iter().filter_map(loss).collect();
@@ -257,4 +345,36 @@ fn measure(gates: &Gates, sets: &[String], seeds: u64, runner: &Runner) -> Resul
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Largest change of a first training loss of seed 1, in nats, by each of three changes that
+    /// held-out losses after a hundred steps hide among roundings (ci/README.md).
+    const SEEN: [(&str, [f64; 3]); 4] = [
+        ("pt", [1.5e-2, 1.2e-3, 8.9e-3]),
+        ("bert", [5.0e-3, 7.8e-3, 6.6e-5]),
+        ("preln", [1.5e-2, 1.6e-2, 1.2e-4]),
+        ("ut", [1.0e-2, 5.6e-3, 8.1e-5]),
+    ];
+
+    #[test]
+    fn golden_first_losses_leave_no_room_for_a_wrong_rate_clip_or_decay() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/gates.toml");
+        let gates = read(&path).unwrap();
+        for (name, changes) in SEEN {
+            let training = gates.training.iter().find(|training| training.name == name).unwrap();
+            assert_eq!(
+                training.first.iter().map(|first| first.step).collect::<Vec<_>>(),
+                FIRST_STEPS
+            );
+            let half = |first: &FirstStep| first.limits(true).1 - first.recorded_nats;
+            let widest = training.first.iter().map(half).fold(0.0, f64::max);
+            for change in changes {
+                assert!(change > 2.0 * widest, "{name}: {change} is hardly outside {widest}");
+            }
+        }
+    }
 }

@@ -10,148 +10,16 @@
 use std::collections::BTreeSet;
 
 use models::parameters::Role;
-use models::parametrization::{Parametrization, RoleExponents};
+use models::parametrization::Parametrization;
 
 use super::measure::Bench;
+use super::plan::Plan;
 use super::slope::LineKey;
 use super::verdict::{Verdict, judge};
 use crate::error::Result;
 
 /// Exponents closer than this are the same rule.
 const SAME: f64 = 1e-9;
-
-/// One exponent of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RuleId {
-    /// An exponent of a role.
-    Role(Role, Quantity),
-    /// An exponent of a forward constant.
-    Site(Site),
-    /// The exponent of the gradient-clip threshold.
-    GradientClip,
-}
-
-/// What a role's exponent is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quantity {
-    /// Initial standard deviation.
-    InitStd,
-    /// Forward multiplier.
-    Forward,
-    /// Learning rate.
-    LearningRate,
-    /// Weight decay.
-    WeightDecay,
-    /// Adam's epsilon.
-    Epsilon,
-}
-
-/// Forward constants that depend on width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Site {
-    /// Attention (head) logits.
-    AttentionLogits,
-    /// Label beliefs.
-    Belief,
-    /// Topic activations.
-    Topic,
-    /// Messages to the labels.
-    Message,
-}
-
-impl Quantity {
-    const ALL: [Self; 5] =
-        [Self::InitStd, Self::Forward, Self::LearningRate, Self::WeightDecay, Self::Epsilon];
-
-    const fn key(self) -> &'static str {
-        match self {
-            Self::InitStd => "init_std",
-            Self::Forward => "forward",
-            Self::LearningRate => "learning_rate",
-            Self::WeightDecay => "weight_decay",
-            Self::Epsilon => "epsilon",
-        }
-    }
-
-    fn of(self, role: &mut RoleExponents) -> &mut f64 {
-        match self {
-            Self::InitStd => &mut role.init_std,
-            Self::Forward => &mut role.forward,
-            Self::LearningRate => &mut role.learning_rate,
-            Self::WeightDecay => &mut role.weight_decay,
-            Self::Epsilon => &mut role.epsilon,
-        }
-    }
-}
-
-impl Site {
-    const ALL: [Self; 4] = [Self::AttentionLogits, Self::Belief, Self::Topic, Self::Message];
-
-    const fn key(self) -> &'static str {
-        match self {
-            Self::AttentionLogits => "attention_logits",
-            Self::Belief => "belief",
-            Self::Topic => "topic",
-            Self::Message => "message",
-        }
-    }
-}
-
-impl RuleId {
-    /// Every rule that depends on width, in the order of a table's file.
-    pub fn all() -> Vec<Self> {
-        let of_role = |role| Quantity::ALL.map(|quantity| Self::Role(role, quantity));
-        let mut rules: Vec<Self> = Role::ALL.into_iter().flat_map(of_role).collect();
-        rules.extend(Site::ALL.map(Self::Site));
-        rules.push(Self::GradientClip);
-        rules
-    }
-
-    /// The exponent in `table`.
-    pub fn get(self, table: &Parametrization) -> f64 {
-        *self.place(&mut table.clone())
-    }
-
-    /// `table` with this exponent set to `value`.
-    #[must_use]
-    pub fn with(self, table: &Parametrization, value: f64) -> Parametrization {
-        let mut table = table.clone();
-        *self.place(&mut table) = value;
-        table
-    }
-
-    fn place(self, table: &mut Parametrization) -> &mut f64 {
-        match self {
-            Self::Role(role, quantity) => quantity.of(role_of(table, role)),
-            Self::Site(Site::AttentionLogits) => &mut table.sites.attention_logits,
-            Self::Site(Site::Belief) => &mut table.sites.belief,
-            Self::Site(Site::Topic) => &mut table.sites.topic,
-            Self::Site(Site::Message) => &mut table.sites.message,
-            Self::GradientClip => &mut table.training.gradient_clip,
-        }
-    }
-}
-
-impl std::fmt::Display for RuleId {
-    /// The key in a table's file, e.g. `hidden.learning_rate`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Role(role, quantity) => write!(f, "{role}.{}", quantity.key()),
-            Self::Site(site) => write!(f, "sites.{}", site.key()),
-            Self::GradientClip => write!(f, "training.gradient_clip"),
-        }
-    }
-}
-
-fn role_of(table: &mut Parametrization, role: Role) -> &mut RoleExponents {
-    match role {
-        Role::Input => &mut table.input,
-        Role::Hidden => &mut table.hidden,
-        Role::Output => &mut table.output,
-        Role::Bias => &mut table.bias,
-        Role::Gain => &mut table.gain,
-    }
-}
 
 /// `table` with the forward exponents of `reference` and everything else changed so that it
 /// trains the same (lemma J.1).
@@ -160,7 +28,7 @@ pub fn in_form_of(table: &Parametrization, reference: &Parametrization) -> Param
     let mut table = table.clone();
     for role in Role::ALL {
         let shift = reference.role(role).forward - table.role(role).forward;
-        let exponents = role_of(&mut table, role);
+        let exponents = table.role_mut(role);
         exponents.forward += shift;
         exponents.init_std -= shift;
         exponents.learning_rate -= shift;
@@ -175,8 +43,8 @@ pub fn in_form_of(table: &Parametrization, reference: &Parametrization) -> Param
 pub struct Trial {
     /// Round, from 1; each keeps one switch.
     pub round: usize,
-    /// The rule.
-    pub rule: RuleId,
+    /// The exponent's key in a table's file, e.g. `hidden.learning_rate`.
+    pub rule: String,
     /// Its exponent in the table under test, in the reference's form.
     pub was: f64,
     /// Its exponent in the reference.
@@ -253,19 +121,11 @@ pub fn bisect(
     for round in 1.. {
         let rules = suspects(bench, &current, reference)?;
         let mut best: Option<usize> = None;
-        for rule in rules.into_iter().take_while(|_| left > 0) {
-            let (was, wanted) = (rule.get(&current), rule.get(reference));
-            let after = count(&rule.with(&current, wanted))?;
+        for Suspect { rule, was, reference } in rules.into_iter().take_while(|_| left > 0) {
+            let after = count(&current.with_exponent(&rule, reference)?)?;
             let (failing_before, failing_after) = (left, after);
-            let trial = Trial {
-                round,
-                rule,
-                was,
-                reference: wanted,
-                failing_before,
-                failing_after,
-                kept: false,
-            };
+            let trial =
+                Trial { round, rule, was, reference, failing_before, failing_after, kept: false };
             let better = best.is_none_or(|best: usize| after < trials_after(&trials, best));
             trials.push(trial);
             if after < left && better {
@@ -275,7 +135,7 @@ pub fn bisect(
         let Some(best) = best else { break };
         trials[best].kept = true;
         left = trials[best].failing_after;
-        current = trials[best].rule.with(&current, trials[best].reference);
+        current = current.with_exponent(&trials[best].rule, trials[best].reference)?;
     }
     Ok(Bisection {
         reference: reference.name.clone(),
@@ -289,30 +149,38 @@ fn trials_after(trials: &[Trial], index: usize) -> usize {
     trials[index].failing_after
 }
 
+/// An exponent on which a table differs from its reference.
+struct Suspect {
+    rule: String,
+    was: f64,
+    reference: f64,
+}
+
 /// Rules on which the tables differ and which change anything in this plan.
 fn suspects(
     bench: &Bench,
     current: &Parametrization,
     reference: &Parametrization,
-) -> Result<Vec<RuleId>> {
-    let mut rules = Vec::new();
-    for rule in RuleId::all() {
-        let wanted = rule.get(reference);
-        if (rule.get(current) - wanted).abs() > SAME
-            && matters(bench, current, &rule.with(current, wanted), rule)?
+) -> Result<Vec<Suspect>> {
+    let mut suspects = Vec::new();
+    for ((rule, was), (_, reference)) in
+        current.exponents()?.into_iter().zip(reference.exponents()?)
+    {
+        if (was - reference).abs() > SAME
+            && matters(bench.plan(), current, &current.with_exponent(&rule, reference)?, &rule)?
         {
-            rules.push(rule);
+            suspects.push(Suspect { rule, was, reference });
         }
     }
-    Ok(rules)
+    Ok(suspects)
 }
 
-/// Whether two tables that differ in `rule` can train differently under the plan.
-fn matters(bench: &Bench, a: &Parametrization, b: &Parametrization, rule: RuleId) -> Result<bool> {
-    let run = &bench.plan().run;
-    let decay = matches!(rule, RuleId::Role(_, Quantity::WeightDecay));
-    let of_pt = matches!(rule, RuleId::Site(Site::Belief | Site::Topic | Site::Message));
-    let clip = rule == RuleId::GradientClip;
+/// Whether two tables that differ in the exponent `rule` can train differently under `plan`.
+pub fn matters(plan: &Plan, a: &Parametrization, b: &Parametrization, rule: &str) -> Result<bool> {
+    let run = &plan.run;
+    let decay = rule.ends_with(".weight_decay");
+    let of_pt = matches!(rule, "sites.belief" | "sites.topic" | "sites.message");
+    let clip = rule == "training.gradient_clip";
     if (decay && run.train.weight_decay == 0.0)
         || (of_pt && run.model.family() != "pt")
         || (clip && run.train.gradient_clip == 0.0)
@@ -320,7 +188,7 @@ fn matters(bench: &Bench, a: &Parametrization, b: &Parametrization, rule: RuleId
         return Ok(false);
     }
     let base = run.base_model();
-    for &width in &bench.plan().widths {
+    for &width in &plan.widths {
         let model = run.model.at_width(width);
         let resolve = |table: &Parametrization| {
             let layouts = (&model.layout()?, model.dimensions());

@@ -1,7 +1,7 @@
 //! Trains every (rate, width, seed) of a plan under one table and reads every site.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use candle_core::Device;
 use models::architecture::{Architecture, TensorBatch, Weights, tensors};
@@ -19,6 +19,7 @@ use crate::corpus::{Corpus, TrainingBatches};
 use crate::error::{HarnessError, Result};
 use crate::train::optimiser::global_norm;
 use crate::train::update::Update;
+use crate::workers;
 
 /// One training of the check.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,29 +79,9 @@ impl Bench {
         }
         let mut order: Vec<usize> = (0..jobs.len()).collect();
         order.sort_by_key(|&index| (std::cmp::Reverse(jobs[index].width), index));
-        let next = AtomicUsize::new(0);
-        let slots: Vec<Mutex<Option<Result<Vec<Row>>>>> =
-            jobs.iter().map(|_| Mutex::new(None)).collect();
-        std::thread::scope(|scope| {
-            for _ in 0..self.jobs.min(jobs.len()) {
-                scope.spawn(|| {
-                    while let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let result = self.run_alone(table, jobs[index]);
-                        if result.is_err() {
-                            next.store(order.len(), Ordering::Relaxed);
-                        }
-                        *slots[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-                    }
-                });
-            }
-        });
-        let mut rows = Vec::new();
-        for slot in slots {
-            let result = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
-            // A slot stays empty only behind an error, which another slot holds.
-            rows.extend(result.transpose()?.unwrap_or_default());
-        }
-        Ok(rows)
+        let run = |index: usize| self.run_alone(table, jobs[index]).map(Some);
+        let rows = workers::complete(order.into(), self.jobs, Duration::ZERO, run)?;
+        Ok(rows.into_iter().flatten().collect())
     }
 
     /// One job in a pool of one thread.
@@ -112,14 +93,18 @@ impl Bench {
         pool.install(|| self.run(table, job))
     }
 
+    fn batches(&self, job: Job) -> Result<TrainingBatches> {
+        let run = &self.plan.run;
+        TrainingBatches::new(self.corpus.clone(), &run.data, run.train.batch, job.seed)
+    }
+
     fn run(&self, table: &Parametrization, job: Job) -> Result<Vec<Row>> {
         let plan = &self.plan;
         let run = &plan.run;
         let (model, base) = (run.model.at_width(job.width), run.base_model());
         let built = model.build(&base, table, run.path, run.data.length)?;
         let (architecture, _) = model.architecture(&base, table)?;
-        let source =
-            TrainingBatches::new(self.corpus.clone(), &run.data, run.train.batch, job.seed)?;
+        let source = self.batches(job)?;
         let probe = TensorBatch::new(&self.probe, candle_core::DType::F32, &Device::Cpu)?;
         let mut baseline = Baseline::new();
         let mut rows = Vec::new();
@@ -196,19 +181,108 @@ impl Training {
         })
     }
 
-    fn step(&mut self, batch: &Batch, read: bool) -> Result<()> {
+    /// Takes a step; the training loss before it.
+    fn step(&mut self, batch: &Batch, read: bool) -> Result<f64> {
         if read {
             self.before.clone_from(&self.parameters);
         }
         let engine = &mut self.built.engine;
-        engine.loss_and_gradients(&self.parameters, batch, &mut self.gradients)?;
+        let loss = engine.loss_and_gradients(&self.parameters, batch, &mut self.gradients)?;
         let (norm, rate) = (global_norm(&self.gradients), self.update.learning_rate(1.0));
         self.update.step(&mut self.parameters, &mut self.gradients, norm, rate);
-        Ok(())
+        Ok(loss.loss_nats)
     }
 
     fn readings(&self) -> Vec<Reading> {
         let buffers = [&self.initial, &self.before, &self.parameters, &self.gradients];
         weight_readings(&self.built.layout, &self.built.resolved, buffers.map(Vec::as_slice))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordcheck::plan::Tier;
+    use crate::corpus::{CorpusSource, Split};
+    use crate::train::{self, Observer, StepMetrics, TrainJob};
+
+    /// Keeps the loss of every step.
+    struct Losses(Vec<f64>);
+
+    impl Observer for Losses {
+        fn step(&mut self, metrics: &StepMetrics, _: f64) -> Result<()> {
+            self.0.push(metrics.loss_nats);
+            Ok(())
+        }
+    }
+
+    /// A plan in which everything is on that an update depends on.
+    fn plan(family: &str) -> Plan {
+        let sets = [
+            "parametrization.base_width=32",
+            "train.steps=6",
+            "train.batch=3",
+            "train.weight_decay=0.1",
+            "train.gradient_clip=0.3",
+            "train.schedule.warmup_share=0.5",
+            "train.schedule.decay=cosine",
+        ];
+        let mut plan = Plan::new(family, Tier::Ci, &sets.map(String::from)).unwrap();
+        (plan.widths, plan.steps) = (vec![32, 64], vec![0, 6]);
+        plan
+    }
+
+    #[test]
+    fn invariant_the_check_takes_the_steps_of_the_trainer() {
+        let corpus = Arc::new(Corpus::load(&plan("pt").run.data, None).unwrap());
+        for (family, name) in [("pt", "pt-2026"), ("preln", "mup-table3"), ("ut", "standard")] {
+            let bench = Bench::with_corpus(plan(family), corpus.clone(), 1).unwrap();
+            let table = Parametrization::built_in(name).unwrap();
+            let job = Job { factor: 1.0, width: 64, seed: 3 };
+
+            let mut run = bench.plan.run.clone();
+            run.model = run.model.at_width(job.width);
+            run.base = Some(bench.plan.run.base_model());
+            run.parametrization.name = String::from(name);
+            (run.seed, run.data_seed) = (job.seed, job.seed);
+            let built = run.build().unwrap();
+            let source = CorpusSource::new(
+                corpus.clone(),
+                &run.data,
+                &run.train,
+                job.seed,
+                Split::Validation,
+            );
+            let mut expected = Losses(Vec::new());
+            let initial = built.resolved.initialise(&built.layout, &built.base_layout, job.seed);
+            let trained = TrainJob {
+                engine: built.engine,
+                layout: &built.layout,
+                resolved: &built.resolved,
+                initial_parameters: initial.unwrap(),
+                config: &run.train,
+                source: &source.unwrap(),
+                vocab: run.model.vocab(),
+                dropout_seed: None,
+                threads: 1,
+                folder: None,
+                stop: None,
+            };
+            let outcome = train::run(trained, &mut expected).unwrap();
+
+            let model = bench.plan.run.model.at_width(job.width);
+            let base = bench.plan.run.base_model();
+            let built = model.build(&base, &table, run.path, run.data.length).unwrap();
+            let mut training = Training::new(built, &bench.plan, job).unwrap();
+            let batches = bench.batches(job).unwrap();
+            let found: Vec<f64> =
+                (0..6).map(|step| training.step(&batches.batch(step), true).unwrap()).collect();
+
+            assert_eq!(expected.0.len(), 6);
+            let bits = |losses: &[f64]| losses.iter().map(|l| l.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&found), bits(&expected.0), "{family}: {found:?} {:?}", expected.0);
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert!(bits(&training.parameters) == bits(&outcome.parameters), "{family} parameters");
+        }
     }
 }

@@ -21,7 +21,6 @@ pub mod report;
 pub mod row;
 pub mod sites;
 pub mod slope;
-pub mod thresholds;
 pub mod verdict;
 pub mod weights;
 
@@ -33,8 +32,7 @@ pub use report::write;
 pub use row::{Kind, Reading, Row, Summary};
 pub use sites::Class;
 pub use slope::{LineKey, NoSlope, Slope};
-pub use thresholds::{Rule, Thresholds};
-pub use verdict::{Line, POWER_SLOPE, POWER_STEP, Verdict, judge, power};
+pub use verdict::{Line, Verdict, judge, power};
 
 #[cfg(test)]
 mod tests;

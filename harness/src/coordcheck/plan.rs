@@ -126,6 +126,12 @@ impl Plan {
         for &width in &self.widths {
             self.run.model.at_width(width).layout()?;
         }
+        if self.run.train.micro_batches > 1 || self.run.model.dropout() > 0.0 {
+            return fail(
+                "the check takes whole batches without dropout".to_owned(),
+                "leave train.micro_batches at 1 and the model's dropout at 0",
+            );
+        }
         self.run.validate()
     }
 

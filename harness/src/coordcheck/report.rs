@@ -10,8 +10,9 @@ use super::check::{CONTROL, Check, Outcome};
 use super::plan::Plan;
 use super::row::{Kind, Row};
 use super::slope::Slope;
-use super::verdict::{Line, POWER_SLOPE, POWER_STEP, Verdict};
+use super::verdict::{Line, Verdict};
 use crate::error::{HarnessError, Result};
+use crate::thresholds;
 
 /// Most failing lines printed in a message; the CSV has all.
 const FAILURES_SHOWN: usize = 40;
@@ -213,11 +214,13 @@ pub fn headline(check: &Check) -> String {
         Outcome::Fail => "sites fail",
         Outcome::Inconclusive => "inconclusive",
     };
+    let thresholds = &thresholds::committed().coordinate_check;
     let control = match check.power() {
         Some(line) => format!("the control {CONTROL} fails, most at {}", sentence(line)),
         None => format!(
-            "the control {CONTROL} does not fail by {POWER_SLOPE} an octave by step {POWER_STEP}: \
-             this check proves nothing"
+            "the control {CONTROL} does not fail by {} an octave by step {}: this check proves \
+             nothing",
+            thresholds.power_slope.value, thresholds.power_step.value
         ),
     };
     format!(
@@ -288,7 +291,7 @@ fn bisection_table(bisection: &Bisection) -> Result<Table> {
     for trial in &bisection.trials {
         table.push(vec![
             Cell::count(trial.round),
-            Cell::text(trial.rule.to_string()),
+            Cell::text(&trial.rule),
             Cell::decimals(trial.was, 2),
             Cell::decimals(trial.reference, 2),
             Cell::count(trial.failing_before),

@@ -17,7 +17,7 @@
 //!
 //! The check fails if any line does. Otherwise it is inconclusive if any line is, or if the
 //! control, the same runs and detector under `standard`, does not fail by a slope of at least
-//! [`POWER_SLOPE`] too much on some activation by step [`POWER_STEP`].
+//! `power_slope` too much on some activation by step `power_step`.
 
 use serde::Serialize;
 
@@ -25,13 +25,8 @@ use super::plan::Plan;
 use super::row::Row;
 use super::sites::{Class, weight_exponent};
 use super::slope::{Fit, LineKey, NoSlope, Slope, fit};
-use super::thresholds::{Rule, Thresholds};
 use crate::error::Result;
-
-/// The control must exceed an expected slope by this much (a factor of 2.3 over four octaves).
-pub const POWER_SLOPE: f64 = 0.3;
-/// By this step.
-pub const POWER_STEP: u64 = 3;
+use crate::thresholds::{self, CoordinateCheck, Rule};
 
 /// A rule that settles at this step never fails in that direction.
 const NEVER: u64 = 1_000_000;
@@ -99,20 +94,20 @@ impl Line {
 /// # Errors
 /// A site that no rule is about.
 pub fn judge(rows: &[Row], plan: &Plan) -> Result<Vec<Line>> {
-    let thresholds = Thresholds::committed()?;
+    let thresholds = &thresholds::committed().coordinate_check;
     let fits = fit(rows, plan);
     let same = |a: &LineKey, b: &LineKey| {
         (a.rate, a.kind, &a.site, a.iteration) == (b.rate, b.kind, &b.site, b.iteration)
     };
     let mut lines = Vec::with_capacity(fits.len());
     for group in fits.chunk_by(|a, b| same(&a.key, &b.key)) {
-        lines.extend(judge_site(group, plan, &thresholds)?);
+        lines.extend(judge_site(group, plan, thresholds)?);
     }
     Ok(lines)
 }
 
 /// Judges the steps of one site.
-fn judge_site(group: &[Fit], plan: &Plan, thresholds: &Thresholds) -> Result<Vec<Line>> {
+fn judge_site(group: &[Fit], plan: &Plan, thresholds: &CoordinateCheck) -> Result<Vec<Line>> {
     let key = &group[0].key;
     let class = Class::of(&key.site, key.kind);
     let offset = weight_exponent(plan, &key.site, key.kind)?;
@@ -172,13 +167,14 @@ fn judge_slope(slope: &Slope, expected: f64, rule: &Rule, step: u64, approaching
 }
 
 /// The line by which a control proves that the detector sees a wrong table: the largest excess
-/// over the expected slope among failing activations by step [`POWER_STEP`].
+/// over the expected slope among failing activations by step `power_step`.
 pub fn power(control: &[Line]) -> Option<&Line> {
+    let thresholds = &thresholds::committed().coordinate_check;
     let proves = |line: &&Line| {
         line.class.proves_power()
-            && (1..=POWER_STEP).contains(&line.key.step)
+            && (1..=thresholds.power_step.value).contains(&line.key.step)
             && line.verdict == Verdict::Fail
-            && line.deviation().is_some_and(|excess| excess >= POWER_SLOPE)
+            && line.deviation().is_some_and(|excess| excess >= thresholds.power_slope.value)
     };
     let excess = |line: &Line| line.deviation().unwrap_or(f64::NEG_INFINITY);
     control.iter().filter(proves).max_by(|a, b| excess(a).total_cmp(&excess(b)))

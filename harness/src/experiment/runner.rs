@@ -1,9 +1,8 @@
 //! Runs many configurations side by side, each at most once.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use super::corpora::Corpora;
 use super::execute::{self, Context};
@@ -14,6 +13,7 @@ use crate::corpus::Corpus;
 use crate::error::Result;
 use crate::ledger::Ledger;
 use crate::train::progress::Progress;
+use crate::workers;
 
 /// How a runner works.
 #[derive(Debug, Clone)]
@@ -82,44 +82,10 @@ impl Runner {
     ///
     /// The first error stops the start of further runs; runs under way finish and are kept.
     pub fn run_all(&self, runs: &[RunConfig]) -> Result<Vec<RunRecord>> {
-        let queue = Mutex::new(longest_first(runs).into_iter().collect::<VecDeque<usize>>());
-        let locked = || queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let slots: Vec<Mutex<Option<Result<RunRecord>>>> =
-            runs.iter().map(|_| Mutex::new(None)).collect();
-        std::thread::scope(|scope| {
-            for _ in 0..self.options.jobs.clamp(1, runs.len().max(1)) {
-                scope.spawn(|| {
-                    let mut taken = 0;
-                    loop {
-                        let Some(index) = locked().pop_front() else { break };
-                        let result = self.attempt(&runs[index]).transpose();
-                        let Some(result) = result else {
-                            locked().push_back(index);
-                            taken += 1;
-                            // After a round in which everything was taken: wait for the others.
-                            if taken >= locked().len() {
-                                std::thread::sleep(execute::POLL);
-                                taken = 0;
-                            }
-                            continue;
-                        };
-                        taken = 0;
-                        if result.is_err() {
-                            locked().clear();
-                        }
-                        *slots[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-                    }
-                });
-            }
-        });
-        let results: Vec<Option<Result<RunRecord>>> = slots
-            .into_iter()
-            .map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner))
-            .collect();
-        let whole = results.iter().all(Option::is_some);
-        let records = results.into_iter().flatten().collect::<Result<Vec<_>>>()?;
-        assert!(whole, "a run is only skipped after an error, which was returned above");
-        Ok(records)
+        let order = longest_first(runs).into();
+        workers::complete(order, self.options.jobs, execute::POLL, |index| {
+            self.attempt(&runs[index])
+        })
     }
 
     /// Runs one configuration, or reads it from the ledger; waits if another process is at it.

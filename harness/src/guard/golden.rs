@@ -1,8 +1,6 @@
 //! Recorded activation statistics of the cells, how they are computed and compared.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use models::parametrization::{Parametrization, Resolved};
 use serde::{Deserialize, Serialize};
@@ -13,19 +11,8 @@ use super::subject::Subject;
 use super::trace::{self, Number};
 use crate::config::model::{ComputePath, ModelConfig};
 use crate::error::Result;
+use crate::thresholds;
 use crate::train::{BatchSource, EvaluationBatch, Observer, StepMetrics, TrainJob};
-
-/// Relative bands of a machine with other arithmetic than the recording one, for the statistics
-/// after each of [`RECORDED_STEPS`]; losses of step s have the band of the next recorded step.
-///
-/// Reason: another processor or mathematics library rounds differently, each rounding as wrong as
-/// ours. The same trace in f64, which rounds nothing by comparison, measures how far f32 rounding
-/// moves these numbers: at most 1.5e-6, 2.8e-6, 1.5e-5 and 2.1e-5 over all cells. A band is about
-/// ten times that;
-/// `golden_bands_are_measured` holds it between four and forty times.
-pub const BANDS: [f64; 4] = [1.5e-5, 3e-5, 1.5e-4, 2.5e-4];
-/// Statistics below this are compared as if they were this large.
-const FLOOR: f64 = 1e-6;
 
 /// Numbers of one cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,7 +60,7 @@ pub fn compute(
     let (losses, sites) = reference::<f32>(&subject, cell, data)?;
     let fused = match extent {
         Extent::Whole if !matches!(model, ModelConfig::Pt2023(_)) => {
-            fused_losses(&model, &base, table, (cell, data))?
+            trainer_losses(&model, &base, (table, ComputePath::Fused), (cell, data))?
         }
         _ => Vec::new(),
     };
@@ -152,13 +139,14 @@ impl Observer for Losses {
     }
 }
 
-fn fused_losses(
+/// Losses of the trainer on `path`.
+fn trainer_losses(
     model: &ModelConfig,
     base: &ModelConfig,
-    table: &Parametrization,
+    (table, path): (&Parametrization, ComputePath),
     (cell, data): (&Cell, &CellData),
 ) -> Result<Vec<f64>> {
-    let built = model.build(base, table, ComputePath::Fused, data.probe.length)?;
+    let built = model.build(base, table, path, data.probe.length)?;
     let documents = vec![0; data.probe.targets.len()];
     let evaluation = vec![EvaluationBatch { batch: data.probe.clone(), documents }];
     let config = cell.train();
@@ -178,37 +166,6 @@ fn fused_losses(
     };
     crate::train::run(job, &mut losses)?;
     Ok(losses.0)
-}
-
-/// Maps `items` on all cores, results in order.
-pub fn in_parallel<T: Sync, R: Send>(
-    items: &[T],
-    work: impl Fn(&T) -> Result<R> + Sync,
-) -> Result<Vec<R>> {
-    let next = AtomicUsize::new(0);
-    let slots: Vec<Mutex<Option<Result<R>>>> = items.iter().map(|_| Mutex::new(None)).collect();
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..workers.min(items.len()) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(index) else { break };
-                    let result = work(item);
-                    *slots[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-                        Some(result);
-                }
-            });
-        }
-    });
-    slots
-        .into_iter()
-        .map(|slot| {
-            slot.into_inner()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .expect("every item was taken by a worker")
-        })
-        .collect()
 }
 
 /// One number that is not what was recorded.
@@ -235,13 +192,15 @@ pub fn compare(old: &CellRecord, new: &CellRecord, same_arithmetic: bool) -> Vec
     let difference = |what: String, old: String, new: String, relative: f64, outside: bool| {
         Difference { cell: cell.clone(), what, old, new, relative, outside }
     };
+    let thresholds = &thresholds::committed().recorded;
+    let bands = &thresholds.bands.value;
     let mut found = Vec::new();
     if old.initial != new.initial {
         let [old, new] = [&old.initial, &new.initial].map(|hash| hash[..12].to_owned());
         found.push(difference("initial parameters".into(), old, new, f64::INFINITY, true));
     }
     let mut number = |what: String, old: f64, new: f64, band: f64| {
-        let relative = (new - old).abs() / old.abs().max(FLOOR);
+        let relative = (new - old).abs() / old.abs().max(thresholds.floor.value);
         if old.to_bits() != new.to_bits() {
             // A NaN is outside every band.
             let outside = same_arithmetic || relative.is_nan() || relative > band;
@@ -255,7 +214,7 @@ pub fn compare(old: &CellRecord, new: &CellRecord, same_arithmetic: bool) -> Vec
     ] {
         for step in 0..old.len().max(new.len()) {
             let get = |losses: &[f64]| losses.get(step).copied().unwrap_or(f64::NAN);
-            let band = band_of(step as u64);
+            let band = bands[place_of(step as u64)];
             number(format!("{name} of step {}", step + 1), get(old), get(new), band);
         }
     }
@@ -268,7 +227,7 @@ pub fn compare(old: &CellRecord, new: &CellRecord, same_arithmetic: bool) -> Vec
                     let steps = record.sites.get(site);
                     steps.and_then(|steps| steps.get(place)).map_or(f64::NAN, |n| n[which])
                 };
-                number(format!("{name} of {site} after {step}"), get(old), get(new), BANDS[place]);
+                number(format!("{name} of {site} after {step}"), get(old), get(new), bands[place]);
             }
         }
     }
@@ -279,8 +238,32 @@ pub fn compare(old: &CellRecord, new: &CellRecord, same_arithmetic: bool) -> Vec
     found
 }
 
-/// Band of a number that depends on `done` steps.
-fn band_of(done: u64) -> f64 {
+/// Place of the first recorded step at or after `done` steps.
+fn place_of(done: u64) -> usize {
     let place = RECORDED_STEPS.iter().position(|&step| step >= done);
-    BANDS[place.unwrap_or(BANDS.len() - 1)]
+    place.unwrap_or(RECORDED_STEPS.len() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::cells;
+
+    #[test]
+    fn invariant_a_trace_takes_the_steps_of_the_trainer() {
+        let data = CellData::load().unwrap();
+        for family in cells::FAMILIES {
+            let of_family = |cell: &&Cell| cell.family == family && cell.width == 64;
+            let cells = cells::all();
+            let cell = cells.iter().find(of_family).unwrap();
+            let table = Parametrization::built_in(&cell.table).unwrap();
+            let (model, base) = cell.models(data.vocab).unwrap();
+            let subject = Subject::new(&model, &base, &table).unwrap();
+            let (found, _) = reference::<f32>(&subject, cell, &data).unwrap();
+            let path = (&table, ComputePath::Reference);
+            let expected = trainer_losses(&model, &base, path, (cell, &data)).unwrap();
+            let bits = |losses: &[f64]| losses.iter().map(|l| l.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&found), bits(&expected), "{family}: {found:?} {expected:?}");
+        }
+    }
 }

@@ -10,7 +10,8 @@ use super::tables::{self, RecordedTables};
 use super::{Findings, recorded, subject};
 use crate::config::model::ModelConfig;
 use crate::config::train::TrainConfig;
-use crate::error::{HarnessError, Result};
+use crate::error::Result;
+use crate::workers;
 
 /// One rule changed.
 #[derive(Debug, Clone)]
@@ -40,27 +41,15 @@ const ADDED_EXPONENT: f64 = 0.5;
 /// All mutations of `table`: every exponent deleted (or, if it is zero, made one half), and every
 /// rule that code derives from them.
 pub fn mutations(table: &Parametrization) -> Result<Vec<Mutation>> {
-    let failed = |error: String| HarnessError::Invariant(format!("{}: {error}", table.name));
-    let values = toml::Table::try_from(table).map_err(|error| failed(error.to_string()))?;
     let mut mutations = Vec::new();
-    for (section, entries) in &values {
-        let Some(entries) = entries.as_table() else { continue };
-        for (key, value) in entries {
-            let Some(value) = value.as_float() else { continue };
-            let changed = if value == 0.0 { ADDED_EXPONENT } else { 0.0 };
-            let mut mutated = values.clone();
-            if let Some(entry) = mutated.get_mut(section).and_then(|entry| entry.get_mut(key)) {
-                *entry = toml::Value::Float(changed);
-            }
-            let mutated =
-                mutated.try_into().map_err(|error: toml::de::Error| failed(error.to_string()))?;
-            mutations.push(Mutation {
-                table: table.name.clone(),
-                rule: format!("{section}.{key}"),
-                change: format!("{value} -> {changed}"),
-                kind: Kind::Exponent(Box::new(mutated)),
-            });
-        }
+    for (rule, value) in table.exponents()? {
+        let changed = if value == 0.0 { ADDED_EXPONENT } else { 0.0 };
+        mutations.push(Mutation {
+            table: table.name.clone(),
+            change: format!("{value} -> {changed}"),
+            kind: Kind::Exponent(Box::new(table.with_exponent(&rule, changed)?)),
+            rule,
+        });
     }
     mutations.extend(derived().map(|(rule, change, kind)| Mutation {
         table: table.name.clone(),
@@ -183,7 +172,7 @@ impl Bench {
             all.extend(mutations(self.tables.get(name)?)?);
         }
         all.retain(|mutation| part.is_none_or(|part| mutation.rule.contains(part)));
-        golden::in_parallel(&all, |mutation| self.row(mutation))
+        workers::map(&all, |mutation| self.row(mutation))
     }
 
     /// Applies every check to `mutation`.

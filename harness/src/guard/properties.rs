@@ -12,6 +12,7 @@ use super::trace::{self, train};
 use crate::config::model::ModelConfig;
 use crate::config::train::TrainConfig;
 use crate::error::{HarnessError, Result};
+use crate::thresholds::{self, Invariants};
 use crate::train::optimiser::{AdamConstants, AdamW, groups};
 use crate::train::schedule::Schedule;
 
@@ -26,10 +27,6 @@ pub const EQUIVALENT: [(&[&str], bool); 2] = [
 ];
 /// Tables whose decay per step depends on width, as published.
 pub const VARIABLE_SHRINKAGE: [&str; 1] = ["pt-2026"];
-/// Equivalent f64 traces may differ by this much, relative to the loss: rounding of 1e-16 that
-/// Adam's division by epsilon and a few steps enlarge. Tables that are not equivalent differ by
-/// more than 1e-5.
-pub const TRACE_TOLERANCE: f64 = 1e-9;
 
 /// Parametrization tables by name.
 #[derive(Debug, Clone)]
@@ -74,6 +71,10 @@ pub struct Trial<'a> {
     pub train: &'a TrainConfig,
     /// Seed of the initial parameters.
     pub seed: u64,
+}
+
+fn invariants() -> &'static Invariants {
+    &thresholds::committed().invariants
 }
 
 /// Quantities of a rule by name.
@@ -134,14 +135,14 @@ pub fn losses_f64(table: &Parametrization, trial: &Trial) -> Result<Vec<f64>> {
     train(&subject, &mut parameters, trial.batches, trial.train, |_, _| Ok(()))
 }
 
-/// `left` and `right` give the same losses on `trial`, up to [`TRACE_TOLERANCE`]. The clip must
-/// be off: global norms are not the same in every form.
+/// `left` and `right` give the same losses on `trial`, up to `invariants.equivalent_losses`. The
+/// clip must be off: global norms are not the same in every form.
 pub fn equivalent(tables: &Tables, (left, right): (&str, &str), trial: &Trial) -> Result<Findings> {
     assert!(trial.train.gradient_clip == 0.0, "clipping tells equivalent forms apart");
     let losses = [losses_f64(tables.get(left)?, trial)?, losses_f64(tables.get(right)?, trial)?];
     let gap = |(a, b): (&f64, &f64)| ((a - b) / a.abs().max(f64::MIN_POSITIVE)).abs();
     let worst = losses[0].iter().zip(&losses[1]).map(gap).fold(0.0, f64::max);
-    if worst <= TRACE_TOLERANCE {
+    if worst <= invariants().equivalent_losses.value {
         return Ok(Findings::new());
     }
     Ok(vec![format!(
@@ -187,8 +188,7 @@ pub fn multiplier_algebra(
     let (whole, left, right) =
         (factors(first, third)?, factors(first, second)?, factors(second, third)?);
     let wrong = whole.iter().zip(left.iter().zip(&right)).filter(|(whole, (left, right))| {
-        // A few roundings of powers and one product.
-        (whole.1 / (left.1 * right.1) - 1.0).abs() > 1e-13
+        (whole.1 / (left.1 * right.1) - 1.0).abs() > invariants().multiplier.value
     });
     Ok(wrong
         .map(|((name, value), (left, right))| {
@@ -246,8 +246,7 @@ pub fn shrinkage(
         let reference = first.get_or_insert_with(|| measured.clone());
         for ((name, peak, floor), (_, peak_here, floor_here)) in reference.iter().zip(&measured) {
             for (what, then, now) in [("peak", peak, peak_here), ("floor", floor, floor_here)] {
-                // Differences of one are exact to 1e-16, the rates themselves are about 1e-4.
-                if (now / then - 1.0).abs() > 1e-9 {
+                if (now / then - 1.0).abs() > invariants().shrinkage.value {
                     findings.push(format!(
                         "{} {}: {name} shrinks by {then:.3e} a step at width {} and {now:.3e} at \
                          {width} ({what} rate)",
@@ -284,10 +283,11 @@ fn shrinkage_by_tensor(subject: &Subject, train: &TrainConfig) -> Vec<(String, f
     names.zip(losses).map(|(name, (peak, floor))| (name, peak, floor)).collect()
 }
 
-/// Standard deviation and mean of every tensor at initialisation are within five standard errors
-/// of what the rule says; constants are exact.
+/// Standard deviation and mean of every tensor at initialisation are within so many standard
+/// errors of what the rule says; constants are exact.
 pub fn initial_deviation(subject: &Subject, seed: u64) -> Result<Findings> {
     let parameters = subject.initial(seed)?;
+    let allowed = invariants().initial_standard_errors.value;
     let mut findings = Findings::new();
     for (position, (spec, rule)) in
         subject.layout.specs().iter().zip(&subject.resolved.rules).enumerate()
@@ -306,7 +306,7 @@ pub fn initial_deviation(subject: &Subject, seed: u64) -> Result<Findings> {
         let std = square.sqrt();
         // Standard errors of a mean, and of a root mean square with known mean zero.
         let errors = (rule.init_std / count.sqrt(), rule.init_std / (2.0 * count).sqrt());
-        if mean.abs() > 5.0 * errors.0 || (std - rule.init_std).abs() > 5.0 * errors.1 {
+        if mean.abs() > allowed * errors.0 || (std - rule.init_std).abs() > allowed * errors.1 {
             findings.push(format!(
                 "{}: mean {mean:.4}, deviation {std:.4} of {count} entries, rule {:.4}",
                 spec.name(),
@@ -335,6 +335,7 @@ pub fn first_loss(
 pub fn published_rules(table: &Parametrization) -> Result<Findings> {
     let template = models::pt2026::Pt2026Config { vocab: 50, width: 32, ..Default::default() };
     let base = ModelConfig::Pt(template);
+    let tolerance = invariants().published_rule.value;
     let mut findings = Findings::new();
     for width in [32usize, 64, 256] {
         let model = base.at_width(width);
@@ -358,7 +359,7 @@ pub fn published_rules(table: &Parametrization) -> Result<Findings> {
                 ("epsilon", rule.eps_multiplier, 1.0),
             ];
             for (what, found, expected) in pairs {
-                if (found - expected).abs() > 1e-12 * expected.max(1.0) {
+                if (found - expected).abs() > tolerance * expected.max(1.0) {
                     let name = spec.name();
                     findings.push(format!("{name} at {width}: {what} {found}, not {expected}"));
                 }
@@ -373,7 +374,7 @@ pub fn published_rules(table: &Parametrization) -> Result<Findings> {
             ("clip", resolved.gradient_clip_multiplier, ratio),
         ];
         for (what, found, expected) in pairs {
-            if (found / expected - 1.0).abs() > 1e-12 {
+            if (found / expected - 1.0).abs() > tolerance {
                 findings.push(format!("{what} at {width}: {found}, not {expected}"));
             }
         }

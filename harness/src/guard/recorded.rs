@@ -7,8 +7,9 @@ use models::parametrization::Parametrization;
 use serde::{Deserialize, Serialize};
 
 use super::cells::{Cell, CellData};
-use super::golden::{CellRecord, Difference, Extent, compare, compute, in_parallel};
+use super::golden::{CellRecord, Difference, Extent, compare, compute};
 use crate::error::{HarnessError, Result};
+use crate::workers;
 
 /// Folder of the recorded files below `golden/`.
 pub const FOLDER: &str = "activations";
@@ -98,7 +99,7 @@ pub fn record(families: &[&str], command: &str, results_version: u32) -> Result<
         .into_iter()
         .filter(|cell| families.contains(&cell.family.as_str()))
         .collect();
-    let records = in_parallel(&cells, |cell| {
+    let records = workers::map(&cells, |cell| {
         let table = Parametrization::built_in(&cell.table)?;
         compute(cell, &table, &data, Extent::Whole, &|_| {})
     })?;

@@ -9,11 +9,10 @@ use super::properties::Tables;
 use super::subject::{resolve, with_depth};
 use super::{Findings, cells};
 use crate::error::{HarnessError, Result};
+use crate::thresholds;
 
 /// Name of the recorded file below `golden/`.
 pub const FILE: &str = "parametrizations.toml";
-/// Powers may differ in the last digits between mathematics libraries.
-const TOLERANCE: f64 = 1e-12;
 /// Vocabulary of the models that rules are resolved for.
 const VOCAB: usize = 50;
 
@@ -124,9 +123,10 @@ fn compare_table(old: &RecordedTable, new: &RecordedTable, findings: &mut Findin
     if left.len() != right.len() {
         findings.push(format!("{name}: {} entries recorded, {} now", left.len(), right.len()));
     }
+    let tolerance = thresholds::committed().recorded.rule.value;
     for ((path, old), (path_now, new)) in left.iter().zip(&right) {
         let same = match (old.as_float(), new.as_float()) {
-            (Some(old), Some(new)) => (old - new).abs() <= TOLERANCE * old.abs(),
+            (Some(old), Some(new)) => (old - new).abs() <= tolerance * old.abs(),
             _ => old == new,
         };
         if path != path_now || !same {

@@ -135,6 +135,65 @@ impl Parametrization {
             Role::Gain => &self.gain,
         }
     }
+
+    /// Exponents of `role`, to be changed.
+    pub fn role_mut(&mut self, role: Role) -> &mut RoleExponents {
+        match role {
+            Role::Input => &mut self.input,
+            Role::Hidden => &mut self.hidden,
+            Role::Output => &mut self.output,
+            Role::Bias => &mut self.bias,
+            Role::Gain => &mut self.gain,
+        }
+    }
+
+    /// Every exponent under its key in the table's file, e.g. `hidden.learning_rate`, in the
+    /// file's order. An exponent that is added to the table is in here without further ado.
+    ///
+    /// # Errors
+    /// A table that cannot be written as TOML: a bug.
+    pub fn exponents(&self) -> Result<Vec<(String, f64)>> {
+        let mut exponents = Vec::new();
+        for (section, entries) in &self.values()? {
+            let entries = entries.as_table().into_iter().flatten();
+            let number = |(key, value): (&String, &toml::Value)| {
+                Some((format!("{section}.{key}"), value.as_float()?))
+            };
+            exponents.extend(entries.filter_map(number));
+        }
+        Ok(exponents)
+    }
+
+    /// The table with the exponent called `key` (see [`Self::exponents`]) set to `value`.
+    ///
+    /// # Errors
+    /// No such exponent.
+    pub fn with_exponent(&self, key: &str, value: f64) -> Result<Self> {
+        let mut values = self.values()?;
+        let place = key.split_once('.').and_then(|(section, name)| {
+            values.get_mut(section)?.get_mut(name).filter(|entry| entry.is_float())
+        });
+        let Some(place) = place else {
+            return Err(self.problem(
+                format!("it has no exponent '{key}'"),
+                "exponents are named as in the table's file, e.g. hidden.learning_rate",
+            ));
+        };
+        *place = toml::Value::Float(value);
+        values.try_into().map_err(|error: toml::de::Error| {
+            self.problem(error.to_string(), "this is a bug; please report the table")
+        })
+    }
+
+    fn values(&self) -> Result<toml::Table> {
+        toml::Table::try_from(self).map_err(|error| {
+            self.problem(error.to_string(), "this is a bug; please report the table")
+        })
+    }
+
+    fn problem(&self, problem: String, hint: &str) -> ModelError {
+        ModelError::Parametrization { name: self.name.clone(), problem, hint: hint.to_owned() }
+    }
 }
 
 #[cfg(test)]
@@ -148,5 +207,26 @@ mod tests {
         }
         assert_eq!(Parametrization::built_in("mup").unwrap().name, "mup-table8");
         assert!(Parametrization::built_in("nope").is_err());
+    }
+
+    #[test]
+    fn invariant_every_exponent_has_a_name_and_changes_alone() {
+        let table = Parametrization::built_in("pt-2026").unwrap();
+        let exponents = table.exponents().unwrap();
+        assert_eq!(exponents.len(), 5 * 7 + 5 + 1);
+        for (place, (key, value)) in exponents.iter().enumerate() {
+            let changed = table.with_exponent(key, value + 0.25).unwrap();
+            for (other, (before, after)) in
+                exponents.iter().zip(&changed.exponents().unwrap()).enumerate()
+            {
+                assert_eq!(before.0, after.0);
+                let moved = after.1 - before.1;
+                assert!((moved - if other == place { 0.25 } else { 0.0 }).abs() < 1e-12, "{key}");
+            }
+        }
+        for key in ["hidden.rate", "hidden", "name", "description.x"] {
+            let message = table.with_exponent(key, 0.0).unwrap_err().to_string();
+            assert!(message.contains(key) && message.contains("hint:"), "{message}");
+        }
     }
 }

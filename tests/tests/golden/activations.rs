@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use harness::guard::cells::{self, Cell, CellData, RECORDED_STEPS, Variant};
-use harness::guard::golden::{self, BANDS, Extent};
+use harness::guard::golden::{self, Extent};
 use harness::guard::properties::Tables;
 use harness::guard::subject::Subject;
 use harness::guard::{recorded, tables};
+use harness::{thresholds, workers};
 use models::parametrization::Parametrization;
 
 fn folder() -> PathBuf {
@@ -28,7 +29,7 @@ fn check(family: &str) {
     assert_eq!(found, expected, "crossscale bless --write records the cells anew");
     assert_eq!(recorded.batches, data().hash(), "tokenizer, order or masks of batches changed");
     let same = recorded.provenance.arithmetic == recorded::arithmetic().unwrap();
-    let found = golden::in_parallel(&recorded.cell, |old| {
+    let found = workers::map(&recorded.cell, |old| {
         let table = Parametrization::built_in(&old.cell.table)?;
         let new = golden::compute(&old.cell, &table, data(), Extent::Whole, &|_| {})?;
         Ok(golden::compare(old, &new, same))
@@ -96,13 +97,15 @@ fn rounding() -> [f64; 4] {
         for (single, double) in single.values().zip(double.values()) {
             for (worst, (single, double)) in worst.iter_mut().zip(single.iter().zip(double)) {
                 for (a, b) in single.iter().zip(double) {
-                    *worst = worst.max((a - b).abs() / b.abs().max(1e-6));
+                    *worst = worst.max(
+                        (a - b).abs() / b.abs().max(thresholds::committed().recorded.floor.value),
+                    );
                 }
             }
         }
         Ok(worst)
     };
-    let all = golden::in_parallel(&cells, of_cell).unwrap();
+    let all = workers::map(&cells, of_cell).unwrap();
     let largest = |place: usize| all.iter().map(|worst| worst[place]).fold(0.0, f64::max);
     [largest(0), largest(1), largest(2), largest(3)]
 }
@@ -110,9 +113,11 @@ fn rounding() -> [f64; 4] {
 #[test]
 fn golden_bands_are_measured() {
     let measured = rounding();
-    for (band, measured) in BANDS.iter().zip(measured) {
+    let thresholds = &thresholds::committed().recorded;
+    let [least, most] = thresholds.band_over_rounding.value;
+    for (band, measured) in thresholds.bands.value.iter().zip(measured) {
         assert!(
-            (4.0 * measured..40.0 * measured).contains(band),
+            (least * measured..most * measured).contains(band),
             "a band of {band:.1e} is not about ten times the rounding to f32, {measured:.1e}"
         );
     }
