@@ -30,6 +30,7 @@ pub mod plan;
 pub mod regress;
 pub mod report;
 pub mod reproduce;
+pub mod search;
 pub mod status;
 pub mod train;
 pub mod transfer;
@@ -80,6 +81,8 @@ enum Verb {
     Transfer(transfer::Args),
     /// Run an experiment on perturbed hyper-parameter sets at two widths.
     Perturb(perturb::Args),
+    /// Run an equal search for the constants and shape of every family.
+    Search(search::Args),
     /// Run an experiment on families at matched budgets.
     Ladder(ladder::Args),
     /// Compare two models, each at its own best rate, paired by seed.
@@ -143,6 +146,7 @@ pub fn main() -> ExitCode {
         Verb::Ls(args) => ls::run(&args),
         Verb::Transfer(args) => transfer::run(&args),
         Verb::Perturb(args) => perturb::run(&args),
+        Verb::Search(args) => search::run(&args),
         Verb::Ladder(args) => ladder::run(&args),
         Verb::Compare(args) => compare::run(&args),
         Verb::Report(args) => report::run(&args),

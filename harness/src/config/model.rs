@@ -175,7 +175,7 @@ impl ModelConfig {
     pub fn width_step(&self) -> usize {
         match self {
             // The rank is a quarter of the width and must be even for RoPE.
-            Self::Pt(config) if config.rank.is_none() => 8,
+            Self::Pt(config) if config.rank.is_none() && config.rank_share.is_none() => 8,
             Self::Pt(_) | Self::Pt2023(_) => 4,
             Self::Bert(_) | Self::Preln(_) | Self::Ut(_) => 2,
         }

@@ -83,6 +83,11 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_one(value: &f64) -> bool {
+    value.to_bits() == 1f64.to_bits()
+}
+
 /// The `[train]` table: everything about one run that is neither data nor model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -95,6 +100,9 @@ pub struct TrainConfig {
     pub micro_batches: usize,
     /// Global learning rate; each tensor's rate is this times its multiplier.
     pub learning_rate: f64,
+    /// Factor on the rate of input tables (embeddings, PT's unary factor) beside the others.
+    #[serde(skip_serializing_if = "is_one")]
+    pub input_rate: f64,
     /// Factor on every learning rate over time.
     pub schedule: ScheduleConfig,
     /// Decay of the mean of gradients.
@@ -143,6 +151,7 @@ impl Default for TrainConfig {
             batch: 32,
             micro_batches: 1,
             learning_rate: 1e-3,
+            input_rate: 1.0,
             schedule: ScheduleConfig::default(),
             beta1: 0.9,
             beta2: 0.999,
@@ -210,6 +219,8 @@ impl TrainConfig {
         let rate = self.learning_rate;
         let valid_rate = rate.is_finite() && rate > 0.0;
         check("train.learning_rate", rate, valid_rate, "set it above 0, e.g. 1e-3")?;
+        let split = self.input_rate;
+        check("train.input_rate", split, split.is_finite() && split > 0.0, "set it above 0")?;
         let moment = |value: f64| (0.0..1.0).contains(&value);
         check("train.beta1", self.beta1, moment(self.beta1), "set it in [0, 1), e.g. 0.9")?;
         check("train.beta2", self.beta2, moment(self.beta2), "set it in [0, 1), e.g. 0.999")?;

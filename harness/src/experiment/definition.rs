@@ -204,6 +204,19 @@ impl Definition {
         })
     }
 
+    /// Puts `entry` in place of the entry of `family`.
+    pub fn replace(&mut self, family: &str, entry: FamilyEntry) -> Result<()> {
+        self.entry(family)?;
+        let place = match family {
+            "pt" => &mut self.pt,
+            "bert" => &mut self.bert,
+            "preln" => &mut self.preln,
+            _ => &mut self.ut,
+        };
+        *place = Some(entry);
+        Ok(())
+    }
+
     /// The family's model before its width is solved for, with `over` laid on its keys.
     pub fn template(&self, family: &str, over: Option<&Table>) -> Result<ModelConfig> {
         let mut keys = self.entry(family)?.model.clone();

@@ -72,6 +72,17 @@ pub struct Study {
 }
 
 impl Study {
+    /// The study of `definition` with nothing run yet.
+    pub fn before_any_run(definition: &Definition, vocab: usize) -> Result<Self> {
+        Ok(Self {
+            definition: definition.clone(),
+            ladders: ladders(definition, vocab)?,
+            searches: Vec::new(),
+            cells: Vec::new(),
+            transfer: Vec::new(),
+        })
+    }
+
     /// Every run: searches, transfer, ladder.
     pub fn runs(&self) -> impl Iterator<Item = &RunRecord> {
         let searched = self.searches.iter().chain(&self.transfer);
@@ -143,7 +154,7 @@ fn run_config(
 }
 
 /// The run of a ladder's model at one rate and seed.
-fn ladder_run(
+pub(super) fn ladder_run(
     definition: &Definition,
     ladder: &Ladder,
     index: usize,

@@ -3,7 +3,7 @@
 //! The trainer, the coordinate check and the recorded traces all take their steps here, so that
 //! what is checked is what trains.
 
-use models::parameters::Layout;
+use models::parameters::{Layout, Role};
 use models::parametrization::Resolved;
 
 use super::optimiser::{AdamConstants, AdamW, Group, Real, clip_factor, groups};
@@ -26,11 +26,14 @@ impl<F: Real> Update<F> {
     /// The update of `layout` by `resolved` under `config`, before its first step.
     pub fn new(layout: &Layout, resolved: &Resolved, config: &TrainConfig) -> Self {
         let coupled = config.decay_kind == DecayKind::Coupled;
+        let mut groups = groups(layout, resolved, config.decay_vectors);
+        for (group, spec) in groups.iter_mut().zip(layout.specs()) {
+            if spec.role() == Role::Input {
+                group.learning_rate *= config.input_rate;
+            }
+        }
         Self {
-            optimiser: AdamW::new(
-                groups(layout, resolved, config.decay_vectors),
-                AdamConstants::from(config),
-            ),
+            optimiser: AdamW::new(groups, AdamConstants::from(config)),
             schedule: Schedule::new(&config.schedule, config.steps),
             learning_rate: config.learning_rate,
             clip_threshold: config.gradient_clip * resolved.gradient_clip_multiplier,
@@ -136,6 +139,24 @@ mod tests {
         for (found, expected) in theta.iter().zip(&expected) {
             assert!((f64::from(*found) - expected).abs() < 2e-5, "{found} {expected}");
         }
+    }
+
+    #[test]
+    fn invariant_the_input_rate_reaches_input_tables_only() {
+        let (layout, resolved) = (Bigram::layout(), rules());
+        let plain = Update::<f32>::new(&layout, &resolved, &config());
+        let split = TrainConfig { input_rate: 4.0, ..config() };
+        let split = Update::<f32>::new(&layout, &resolved, &split);
+        let pairs = plain.optimiser.groups().iter().zip(split.optimiser.groups());
+        let mut inputs = 0;
+        for ((plain, split), spec) in pairs.zip(layout.specs()) {
+            let input = spec.role() == Role::Input;
+            inputs += usize::from(input);
+            let factor = if input { 4.0 } else { 1.0 };
+            assert_eq!(split.learning_rate.to_bits(), (factor * plain.learning_rate).to_bits());
+            assert_eq!(split.weight_decay.to_bits(), plain.weight_decay.to_bits());
+        }
+        assert!(inputs > 0);
     }
 
     #[test]

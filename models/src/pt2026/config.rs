@@ -67,9 +67,12 @@ pub struct Pt2026Config {
     pub iterations: usize,
     /// Dependency channels C.
     pub channels: usize,
-    /// Rank r of the ternary factor of one channel; `None` = N / 4.
+    /// Rank r of the ternary factor of one channel; `None` = `rank_share` N, or N / 4.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rank: Option<usize>,
+    /// Rank as a share of N, rounded to an even number; excludes `rank`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank_share: Option<f64>,
     /// Topics M; `None` = 4 N.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topics: Option<usize>,
@@ -115,6 +118,7 @@ impl Default for Pt2026Config {
             iterations: 6,
             channels: 10,
             rank: None,
+            rank_share: None,
             topics: None,
             rope: Rope::Exact,
             rope_theta: 1e4,
@@ -152,7 +156,11 @@ fn nearest_multiples(name: &str, value: usize, step: usize) -> String {
 impl Pt2026Config {
     /// Rank r of one channel.
     pub fn rank(&self) -> usize {
-        self.rank.unwrap_or(self.width / 4)
+        match (self.rank, self.rank_share) {
+            (Some(rank), _) => rank,
+            (None, Some(share)) => (2 * (0.5 * share * self.width as f64).round() as usize).max(2),
+            (None, None) => self.width / 4,
+        }
     }
 
     /// Number of topics M.
@@ -184,6 +192,15 @@ impl Pt2026Config {
 
     fn validate_rank(&self) -> Result<()> {
         let rotary = self.rope != Rope::None;
+        if let Some(share) = self.rank_share {
+            if self.rank.is_some() || !(share > 0.0 && share <= 4.0) {
+                return Err(invalid(
+                    format!("rank_share is {share}, rank is {:?}", self.rank),
+                    "use a rank_share above 0 and at most 4, without rank".to_owned(),
+                ));
+            }
+            return Ok(());
+        }
         if let Some(rank) = self.rank {
             if rank == 0 {
                 return Err(invalid("rank is 0".to_owned(), "use rank = 2 or more".to_owned()));

@@ -3,6 +3,7 @@
 mod compare;
 mod ladder;
 mod perturb;
+mod quality;
 mod transfer;
 
 use reports::{Block, Cell, Column, Document, Section, Table};
@@ -168,6 +169,7 @@ fn section(claims: &[Claim], chapter: &Chapter) -> Result<Section> {
         Outcome::Perturb(outcome) => perturb::blocks(chapter, outcome)?,
         Outcome::Compare(outcome) => compare::blocks(chapter, outcome)?,
         Outcome::Ladder(study) => ladder::blocks(claims, chapter, study)?,
+        Outcome::Search(found) => quality::blocks(chapter, found)?,
     };
     Ok(blocks.into_iter().fold(section, Section::with))
 }

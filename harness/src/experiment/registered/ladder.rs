@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::claim::SizeAxis;
-use crate::error::Result;
+use super::quality;
+use crate::error::{HarnessError, Result};
 use crate::experiment::definition::Definition;
-use crate::experiment::study::{Cell, Study};
+use crate::experiment::source::{Gathered, RunSource};
+use crate::experiment::study::{self, Cell, Study};
 use crate::experiment::tables;
 use crate::statistics::{
     Estimate, PowerLawEstimate, SizeLosses, bootstrap_power_law, estimate, median,
@@ -23,12 +25,36 @@ const BOOTSTRAP_SEED: u64 = 1;
 pub struct LadderPlan {
     /// Preset with budgets, families, recipe and seeds.
     pub preset: String,
+    /// Registered search whose winners replace the preset's constants, family by family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned_by: Option<String>,
 }
 
 impl LadderPlan {
     /// The preset without its transfer sweep, which is another question.
     pub fn definition(&self) -> Result<Definition> {
         Ok(Definition { transfer: None, ..Definition::preset(&self.preset)? })
+    }
+}
+
+/// Replays a ladder; the search that tunes it comes first.
+pub fn gather(plan: &LadderPlan, vocab: usize, source: &dyn RunSource) -> Result<Gathered<Study>> {
+    let definition = plan.definition()?;
+    let Some(name) = &plan.tuned_by else { return study::gather(&definition, vocab, source) };
+    let experiment = super::experiment(name)?;
+    let quality = experiment.quality.as_ref().ok_or_else(|| {
+        HarnessError::config(
+            format!("ladder.tuned_by = '{name}' is no search"),
+            "crossscale ls shows the kind of every experiment",
+        )
+    })?;
+    let found = quality::gather(&experiment, quality, vocab, source)?;
+    match quality::tuned(&definition, &found.outcome)? {
+        Some(tuned) => study::gather(&tuned, vocab, source),
+        None => Ok(Gathered {
+            outcome: Study::before_any_run(&definition, vocab)?,
+            wanted: found.wanted,
+        }),
     }
 }
 

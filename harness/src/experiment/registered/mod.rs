@@ -5,6 +5,7 @@ pub mod claim;
 pub mod ladder;
 pub mod paired;
 pub mod perturb;
+pub mod quality;
 mod registry;
 pub mod transfer;
 pub mod verdicts;
@@ -70,6 +71,9 @@ pub struct Experiment {
     /// Families at matched budgets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ladder: Option<ladder::LadderPlan>,
+    /// Equal search for every family at one budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<quality::QualityPlan>,
 }
 
 /// What kind of runs an experiment makes; also the verb that runs it.
@@ -84,6 +88,8 @@ pub enum Kind {
     Compare,
     /// Families at matched budgets.
     Ladder,
+    /// Equal search for every family.
+    Search,
 }
 
 impl Kind {
@@ -94,6 +100,7 @@ impl Kind {
             Self::Perturb => "perturb",
             Self::Compare => "compare",
             Self::Ladder => "ladder",
+            Self::Search => "search",
         }
     }
 }
@@ -109,6 +116,8 @@ pub enum Outcome {
     Compare(Box<paired::PairedOutcome>),
     /// Ladder cells and searches.
     Ladder(Box<study::Study>),
+    /// Trials of every family.
+    Search(Box<quality::QualityOutcome>),
 }
 
 impl Experiment {
@@ -127,17 +136,25 @@ impl Experiment {
     fn validate(&self, origin: &str) -> Result<()> {
         self.kind_checked().ok_or_else(|| {
             HarnessError::config(
-                format!("{origin}: exactly one of [transfer], [perturb], [[paired]], [ladder]"),
+                format!(
+                    "{origin}: exactly one of [transfer], [perturb], [[paired]], [ladder], \
+                         [quality]"
+                ),
                 "one experiment asks one question; [[paired]] needs two arms",
             )
         })?;
         self.data.validate()?;
         self.train.validate()?;
-        if self.ladder.is_none() && (self.seeds == 0 || self.search_rule.factor <= 1.0) {
+        let (ladder, quality) = (self.ladder.is_some(), self.quality.is_some());
+        let needs_rule = !ladder && !quality;
+        if (!ladder && self.seeds == 0) || (needs_rule && self.search_rule.factor <= 1.0) {
             return Err(HarnessError::config(
                 format!("{origin}: seeds or [search_rule] is missing"),
                 "give seeds = 3 and search_rule = { factor = 2.0, … }",
             ));
+        }
+        if let Some(quality) = &self.quality {
+            quality.validate(origin)?;
         }
         if let Some(ladder) = &self.ladder {
             ladder.definition()?;
@@ -151,6 +168,7 @@ impl Experiment {
             (self.perturb.is_some(), Kind::Perturb),
             (self.paired.len() == 2, Kind::Compare),
             (self.ladder.is_some(), Kind::Ladder),
+            (self.quality.is_some(), Kind::Search),
         ];
         let mut kinds = present.into_iter().filter_map(|(present, kind)| present.then_some(kind));
         kinds.next().filter(|_| kinds.next().is_none())
@@ -163,9 +181,10 @@ impl Experiment {
 
     /// Text of all runs.
     pub fn data(&self) -> Result<DataConfig> {
-        match &self.ladder {
-            Some(ladder) => Ok(ladder.definition()?.data),
-            None => Ok(self.data.clone()),
+        match (&self.ladder, &self.quality) {
+            (Some(ladder), _) => Ok(ladder.definition()?.data),
+            (None, Some(quality)) => quality::data(quality),
+            (None, None) => Ok(self.data.clone()),
         }
     }
 
@@ -179,13 +198,15 @@ impl Experiment {
         fn wrap<T>(gathered: Gathered<T>, make: impl Fn(T) -> Outcome) -> Gathered<Outcome> {
             Gathered { outcome: make(gathered.outcome), wanted: gathered.wanted }
         }
+        let vocab = study::vocabulary(&self.data()?, corpus);
         if let Some(ladder) = &self.ladder {
-            let definition = ladder.definition()?;
-            let vocab = study::vocabulary(&definition.data, corpus);
-            let gathered = study::gather(&definition, vocab, source)?;
+            let gathered = ladder::gather(ladder, vocab, source)?;
             return Ok(wrap(gathered, |study| Outcome::Ladder(Box::new(study))));
         }
-        let vocab = study::vocabulary(&self.data, corpus);
+        if let Some(plan) = &self.quality {
+            let gathered = quality::gather(self, plan, vocab, source)?;
+            return Ok(wrap(gathered, |found| Outcome::Search(Box::new(found))));
+        }
         match (&self.transfer, &self.perturb) {
             (Some(plan), _) => {
                 Ok(wrap(transfer::gather(self, plan, vocab, source)?, Outcome::Transfer))
@@ -208,6 +229,7 @@ impl Outcome {
             Self::Perturb(outcome) => outcome.runs().collect(),
             Self::Compare(outcome) => outcome.runs().collect(),
             Self::Ladder(study) => study.runs().collect(),
+            Self::Search(found) => found.runs().collect(),
         };
         runs.sort_by(|a, b| a.id.cmp(&b.id));
         runs.dedup_by(|a, b| a.id == b.id);

@@ -11,6 +11,8 @@ use crate::config::run::RunConfig;
 use crate::experiment::source::RunSource;
 use crate::statistics::Verdict;
 
+mod quality;
+
 const VOCAB: usize = 512;
 
 /// A ledger whose losses are a formula of the run.
