@@ -1,5 +1,7 @@
 //! Head selection of one channel in one sequence: a task that stays in cache.
 
+pub(super) mod targets;
+
 use super::plan::Plan;
 use super::rotary::{Move, Table, Turn, move_rows};
 use crate::fused::buffer::Buffer;
@@ -57,9 +59,14 @@ enum Half {
 impl Task<'_> {
     /// Entries of a `(n, K)` matrix from the tile's first to its last.
     fn span(&self, half: Half) -> std::ops::Range<usize> {
+        self.span_of(half, self.length)
+    }
+
+    /// The same in a matrix `(rows, K)`.
+    fn span_of(&self, half: Half, rows: usize) -> std::ops::Range<usize> {
         let start = self.channel * self.plan.rank
             + if matches!(half, Half::V) { self.plan.pairs } else { 0 };
-        start..start + (self.length - 1) * self.plan.stacked + self.plan.rank
+        start..start + (rows - 1) * self.plan.stacked + self.plan.rank
     }
 
     /// Cuts a tile out of `(n, K)`.
@@ -124,16 +131,9 @@ impl Task<'_> {
         let (plan, turns) = (self.plan, turns(self.plan));
         let size = self.length * plan.rank;
         let message = &mut scratch.messages[..size];
-        let (u, rest) = tiles.split_at_mut(size);
-        let (v, apart) = rest.split_at_mut(size);
-        self.cut(turns.scores, plan.project[0], Half::U, projected, u);
-        self.cut(turns.scores, plan.project[1], Half::V, projected, v);
-        let (u, v) = (self.tile(u), self.tile(v));
-        multiply(plan.logit_factor, u, v.transposed(), Update::Replace, self.square_mut(posterior));
-        let stage = enter(Stage::HeadSoftmax);
-        self.forbid(posterior);
-        softmax::rows(posterior, self.length);
-        drop(stage);
+        self.select(projected, tiles, posterior);
+        let (both, apart) = tiles.split_at_mut(2 * size);
+        let (u, v) = (self.tile(&both[..size]), self.tile(&both[size..]));
         let p = self.square(posterior);
         multiply(1.0, p, v, Update::Replace, self.tile_mut(message));
         self.put(turns.scores.inverse(), plan.send[0], Half::U, message, h);
@@ -150,6 +150,20 @@ impl Task<'_> {
         };
         multiply(1.0, p.transposed(), sent, Update::Replace, self.tile_mut(message));
         self.put(turns.dependents.inverse(), plan.send[1], Half::V, message, h);
+    }
+
+    /// Tiles and posterior from the scores.
+    fn select(&self, projected: &[f32], tiles: &mut [f32], posterior: &mut [f32]) {
+        let (plan, turns) = (self.plan, turns(self.plan));
+        let (u, rest) = tiles.split_at_mut(self.length * plan.rank);
+        self.cut(turns.scores, plan.project[0], Half::U, projected, u);
+        let v = &mut rest[..u.len()];
+        self.cut(turns.scores, plan.project[1], Half::V, projected, v);
+        let (u, v) = (self.tile(u), self.tile(v));
+        multiply(plan.logit_factor, u, v.transposed(), Update::Replace, self.square_mut(posterior));
+        let _stage = enter(Stage::HeadSoftmax);
+        self.forbid(posterior);
+        softmax::rows(posterior, self.length);
     }
 
     /// Gradient of `projected`'s part of this channel from the gradient of `h`'s part.
@@ -222,6 +236,8 @@ pub(super) struct Scratch {
     messages: Buffer,
     /// `(n, n)`.
     square: Buffer,
+    /// `(R, n)`: rows or columns of target positions.
+    gathered: Buffer,
 }
 
 impl Scratch {
@@ -229,11 +245,12 @@ impl Scratch {
     pub fn reserve(&mut self, plan: &Plan, length: usize) {
         self.messages.reserve(4 * length * plan.rank);
         self.square.reserve(length * length);
+        self.gathered.reserve(length * length);
     }
 
-    /// Floats of both buffers.
+    /// Floats of all buffers.
     #[cfg(test)]
     pub fn floats(&self) -> usize {
-        self.messages.len() + self.square.len()
+        self.messages.len() + self.square.len() + self.gathered.len()
     }
 }

@@ -3,6 +3,10 @@
 //! Sequences meet only in the head and in the gradients of shared weights, so lanes run the
 //! whole encoder independently; how a batch is cut into lanes depends on shapes only.
 
+mod last;
+
+use last::Targets;
+
 use super::beliefs::{
     Labels, SavedLabels, Topics, labels, labels_backward, topics, topics_backward,
 };
@@ -45,6 +49,8 @@ pub(super) struct Shared<'a> {
     pub turned_factors: &'a [f32],
     /// W as packed panels.
     pub packed_factors: &'a [f32],
+    /// U and V, the first rows of W, as packed panels.
+    pub packed_pairs: &'a [f32],
 }
 
 impl Shared<'_> {
@@ -63,9 +69,9 @@ impl Shared<'_> {
     }
 }
 
-/// Packs W for [`Shared`].
-pub(super) fn pack_factors(plan: &Plan, parameters: &[f32], packed: &mut Buffer) {
-    let (depth, columns) = (plan.stacked, plan.width);
+/// Packs the first `depth` rows of W for [`Shared`].
+pub(super) fn pack_factors(plan: &Plan, parameters: &[f32], depth: usize, packed: &mut Buffer) {
+    let columns = plan.width;
     packed.reserve(packed_len(depth, columns));
     let factors = &parameters[plan.factors.clone()];
     parallel::for_each_block(packed, packed_len(depth, PANEL), |index, packed| {
@@ -140,6 +146,7 @@ pub(super) struct Lane {
     /// Gradient of W `(K, N)`.
     pub d_factors: Buffer,
     scratch: Scratch,
+    pub targets: Targets,
 }
 
 /// Part `index` of a buffer of equal parts.
@@ -187,18 +194,15 @@ impl Lane {
         &mut self.z[..self.extent.rows() * plan.width]
     }
 
-    /// Row `row` of the last scores.
-    pub fn last_scores(&self, plan: &Plan, row: usize) -> &[f32] {
-        let start = (plan.iterations * self.extent.rows() + row) * plan.width;
-        &self.z[start..start + plan.width]
-    }
-
     /// Runs all iterations from the unary scores.
     pub fn forward(&mut self, shared: &Shared, words: Option<&[bool]>, keep: Keep) {
         let plan = shared.plan;
         let (rows, size) = (self.extent.rows(), self.extent.rows() * plan.width);
         for iteration in 0..plan.iterations {
             let kept = keep.place(iteration);
+            if self.targets.restricted && iteration + 1 == plan.iterations {
+                return self.last_forward(shared, words, kept);
+            }
             self.iterate(shared, words, iteration, kept);
             let (earlier, later) = self.z.split_at_mut((iteration + 1) * size);
             let (z, next) = (&earlier[iteration * size..], &mut later[..size]);
@@ -255,45 +259,22 @@ impl Lane {
     pub fn backward(&mut self, shared: &Shared, words: Option<&[bool]>, keep: Keep) {
         let plan = shared.plan;
         let (rows, size) = (self.extent.rows(), self.extent.rows() * plan.width);
-        let wide = rows * plan.stacked;
         self.d_unary[..size].fill(0.0);
         for iteration in (0..plan.iterations).rev() {
-            let first = iteration + 1 == plan.iterations;
+            let last = iteration + 1 == plan.iterations;
             let kept = keep.place(iteration);
             // The forward pass has left the values of the last iteration.
-            if keep == Keep::Scores && !first {
+            if keep == Keep::Scores && !last {
                 self.iterate(shared, words, iteration, kept);
             }
-            let update = if first { Update::Replace } else { Update::Add };
-            let d_z = Matrix::new(&self.d_z, rows, plan.width);
             let stage = enter(Stage::Normalisers);
             add_scaled(plan.step, &self.d_z[..size], &mut self.d_unary[..size]);
             drop(stage);
-            let stage = enter(Stage::ProductsInputs);
-            shared.scores(rows, &self.d_z, &mut self.d_h);
-            drop(stage);
-            let stage = enter(Stage::ProductsWeights);
-            let h = Matrix::new(&self.h[part(wide, kept)], rows, plan.stacked);
-            let d_factors = MatrixMut::new(&mut self.d_factors, plan.stacked, plan.width);
-            multiply(1.0, h.transposed(), d_z, update, d_factors);
-            drop(stage);
-            let stage = enter(Stage::HeadProducts);
-            self.head_gradients(shared, kept);
-            drop(stage);
-            let stage = enter(Stage::Inner);
-            let saved = (&self.h[part(wide, kept)], &self.topic_sums[part(rows, kept)]);
-            let d_scores = &mut self.projected[..wide];
-            topics_backward(&topic_constants(plan), saved, &self.d_h[..wide], d_scores);
-            drop(stage);
-            let stage = enter(Stage::ProductsInputs);
-            shared.messages(rows, d_scores, Store::Set, &mut self.d_x);
-            drop(stage);
-            let stage = enter(Stage::ProductsWeights);
-            let x = Matrix::new(&self.x[part(size, kept)], rows, plan.width);
-            let d_scores = Matrix::new(&self.projected, rows, plan.stacked);
-            let d_factors = MatrixMut::new(&mut self.d_factors, plan.stacked, plan.width);
-            multiply(1.0, d_scores.transposed(), x, Update::Add, d_factors);
-            drop(stage);
+            if last && self.targets.restricted {
+                self.last_backward(shared, kept);
+            } else {
+                self.beliefs_gradient(shared, kept, last);
+            }
             let _stage = enter(Stage::Normalisers);
             let saved = SavedLabels {
                 z: &self.z[part(size, iteration)],
@@ -304,6 +285,40 @@ impl Lane {
             labels_backward(&label_constants(plan), &saved, d_x, plan.damping, d_z);
         }
         crate::fused::elementwise::add(&self.d_unary[..size], &mut self.d_z[..size]);
+    }
+
+    /// From the gradient of an iteration's result in `d_z` to that of its beliefs in `d_x`; the
+    /// iteration's values are at place `kept`.
+    fn beliefs_gradient(&mut self, shared: &Shared, kept: usize, last: bool) {
+        let plan = shared.plan;
+        let (rows, size) = (self.extent.rows(), self.extent.rows() * plan.width);
+        let wide = rows * plan.stacked;
+        let d_z = Matrix::new(&self.d_z, rows, plan.width);
+        let stage = enter(Stage::ProductsInputs);
+        shared.scores(rows, &self.d_z, &mut self.d_h);
+        drop(stage);
+        let stage = enter(Stage::ProductsWeights);
+        let h = Matrix::new(&self.h[part(wide, kept)], rows, plan.stacked);
+        let d_factors = MatrixMut::new(&mut self.d_factors, plan.stacked, plan.width);
+        let update = if last { Update::Replace } else { Update::Add };
+        multiply(1.0, h.transposed(), d_z, update, d_factors);
+        drop(stage);
+        let stage = enter(Stage::HeadProducts);
+        self.head_gradients(shared, kept);
+        drop(stage);
+        let stage = enter(Stage::Inner);
+        let saved = (&self.h[part(wide, kept)], &self.topic_sums[part(rows, kept)]);
+        let d_scores = &mut self.projected[..wide];
+        topics_backward(&topic_constants(plan), saved, &self.d_h[..wide], d_scores);
+        drop(stage);
+        let stage = enter(Stage::ProductsInputs);
+        shared.messages(rows, d_scores, Store::Set, &mut self.d_x);
+        drop(stage);
+        let _stage = enter(Stage::ProductsWeights);
+        let x = Matrix::new(&self.x[part(size, kept)], rows, plan.width);
+        let d_scores = Matrix::new(&self.projected, rows, plan.stacked);
+        let d_factors = MatrixMut::new(&mut self.d_factors, plan.stacked, plan.width);
+        multiply(1.0, d_scores.transposed(), x, Update::Add, d_factors);
     }
 
     fn head_gradients(&mut self, shared: &Shared, kept: usize) {

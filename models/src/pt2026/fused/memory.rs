@@ -43,13 +43,14 @@ impl FusedPt2026 {
         let train = usize::from(keep != Keep::LastIteration);
         let kept = keep.iterations(plan);
         let per_word = saved_tiles(plan) * plan.rank + length;
-        let scratch = lanes * (4 * length * plan.rank + length * length);
+        let scratch = lanes * (4 * length * plan.rank + 2 * length * length);
         let head = 7 * targets * plan.width + 5 * targets;
         let [logits, partial] =
             cross_entropy::workspace_floats(targets, plan.width, plan.vocab, train == 1);
         vec![
             (0, if rows > 0 { packed_len(plan.width, plan.stacked) } else { 0 }),
             (0, if rows > 0 { packed_len(plan.stacked, plan.width) } else { 0 }),
+            (0, if rows > 0 { train * packed_len(2 * plan.pairs, plan.width) } else { 0 }),
             (0, angles),
             (1, (plan.iterations + 1) * narrow),
             (2, kept * (narrow + 2 * rows)),
@@ -105,7 +106,7 @@ mod tests {
             let predicted: u64 = engine.stages(Some(shape), None).iter().map(|p| p.bytes).sum();
             let lanes: usize = engine.lanes.iter().map(super::super::lane::Lane::floats).sum();
             let tables = engine.turned_factors.len() + engine.packed_factors.len();
-            let tables = tables + 24 * engine.plan.rank;
+            let tables = tables + engine.packed_pairs.len() + 24 * engine.plan.rank;
             let allocated = lanes + tables + engine.d_unary.len() + engine.head.floats();
             assert_eq!(predicted, 4 * allocated as u64);
             sizes.push(predicted);

@@ -20,7 +20,7 @@ use plan::Plan;
 use rotary::Table;
 
 use super::{Pt2026, Rope};
-use crate::batch::Batch;
+use crate::batch::{Batch, Target};
 use crate::engine::{BatchLoss, BatchShape, Engine, MemoryPart};
 use crate::error::Result;
 use crate::fused::buffer::Buffer;
@@ -32,6 +32,12 @@ use crate::parametrization::Resolved;
 
 /// Entries per task when gradients of lanes are added up.
 const SUM_BLOCK: usize = 1 << 13;
+
+/// Those of `targets` whose position is in `rows`.
+fn of_rows(targets: &[Target], rows: std::ops::Range<usize>) -> &[Target] {
+    let at = |row: usize| targets.partition_point(|target| (target.position as usize) < row);
+    &targets[at(rows.start)..at(rows.end)]
+}
 
 /// The model of 2026 with forward and backward written out; the same function of parameters and
 /// batch as [`ReferenceEngine`](crate::reference::ReferenceEngine) in f32, up to rounding.
@@ -45,6 +51,8 @@ pub struct FusedPt2026 {
     turned_factors: Buffer,
     /// W in panels.
     packed_factors: Buffer,
+    /// U and V in panels.
+    packed_pairs: Buffer,
     lanes: Vec<Lane>,
     head: Head,
     sorted: SortedIds,
@@ -65,6 +73,7 @@ impl FusedPt2026 {
             table: Table::default(),
             turned_factors: Buffer::default(),
             packed_factors: Buffer::default(),
+            packed_pairs: Buffer::default(),
             lanes: Vec::new(),
             head: Head::default(),
             sorted: SortedIds::default(),
@@ -100,6 +109,11 @@ impl FusedPt2026 {
         for (index, lane) in self.lanes[..count].iter_mut().enumerate() {
             let sequences = each.min(batch.sequences - index * each);
             lane.reserve(plan, Extent { sequences, length: batch.length }, keep);
+            let first = index * each * batch.length;
+            let rows = first..first + sequences * batch.length;
+            let targets = of_rows(&batch.targets, rows.clone()).iter();
+            let targets = targets.map(|target| target.position - first as u32);
+            lane.targets.prepare(plan, targets, (rows.len(), batch.length));
         }
         let head = &mut self.head;
         head.labels.clear();
@@ -113,12 +127,16 @@ impl FusedPt2026 {
         let count = batch.sequences.div_ceil(each);
         let (plan, width) = (&self.plan, self.plan.width);
         turn_factors(plan, parameters, &mut self.turned_factors);
-        pack_factors(plan, parameters, &mut self.packed_factors);
+        pack_factors(plan, parameters, plan.stacked, &mut self.packed_factors);
+        if keep != Keep::LastIteration {
+            pack_factors(plan, parameters, 2 * plan.pairs, &mut self.packed_pairs);
+        }
         let shared = Shared {
             plan,
             table: &self.table,
             turned_factors: &self.turned_factors,
             packed_factors: &self.packed_factors,
+            packed_pairs: &self.packed_pairs,
         };
         let table = &parameters[plan.unary.range.clone()];
         let rows = each * batch.length;
@@ -135,9 +153,10 @@ impl FusedPt2026 {
             drop(stage);
             lane.forward(&shared, words(batch, from..from + ids.len()), keep);
         });
-        for (z, target) in self.head.z.chunks_exact_mut(width).zip(&batch.targets) {
-            let row = target.position as usize;
-            z.copy_from_slice(self.lanes[row / rows].last_scores(plan, row % rows));
+        let lanes = self.lanes[..count].iter();
+        let places = lanes.flat_map(|lane| (0..lane.targets.rows.len()).map(move |k| (lane, k)));
+        for (z, (lane, index)) in self.head.z.chunks_exact_mut(width).zip(places) {
+            z.copy_from_slice(lane.target_scores(plan, index));
         }
         self.head.forward(plan, parameters, keep != Keep::LastIteration);
     }
@@ -151,6 +170,7 @@ impl FusedPt2026 {
             table: &self.table,
             turned_factors: &self.turned_factors,
             packed_factors: &self.packed_factors,
+            packed_pairs: &self.packed_pairs,
         };
         let rows = each * batch.length;
         let (head, keep) = (&self.head, self.keep());
@@ -160,11 +180,9 @@ impl FusedPt2026 {
             lane.d_z[..(end - from) * width].fill(0.0);
             let targets = &batch.targets;
             let first = targets.partition_point(|target| (target.position as usize) < from);
-            let last = targets.partition_point(|target| (target.position as usize) < end);
-            let gradients = head.d_z[first * width..last * width].chunks_exact(width);
-            for (target, d_z) in targets[first..last].iter().zip(gradients) {
-                let row = target.position as usize - from;
-                lane.d_z[row * width..][..width].copy_from_slice(d_z);
+            let gradients = head.d_z[first * width..].chunks_exact(width);
+            for (&row, d_z) in lane.targets.rows.iter().zip(gradients) {
+                lane.d_z[row as usize * width..][..width].copy_from_slice(d_z);
             }
             lane.backward(&shared, words(batch, from..end), keep);
         });

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::architecture::Architecture;
 use crate::error::{ModelError, Result};
+use crate::fused::panel::DEPTH;
 use crate::parametrization::Resolved;
 use crate::pt2026::{Potential, Pt2026, Rope};
 
@@ -74,6 +75,8 @@ pub(super) struct Plan {
     pub decoder_weight: Place,
     pub decoder_bias: Place,
     pub total: usize,
+    /// Whether the last iteration is computed at target rows only; the bits are the same.
+    pub restrict_last: bool,
 }
 
 fn unsupported(what: &str) -> ModelError {
@@ -146,6 +149,7 @@ impl Plan {
             decoder_weight,
             decoder_bias,
             total: layout.total(),
+            restrict_last: config.rank() <= DEPTH,
         })
     }
 

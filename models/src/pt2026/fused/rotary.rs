@@ -89,31 +89,64 @@ fn turn_planes<const FMA: bool, const W: usize>(
 }
 
 #[inline(always)]
+fn turn_row<const FMA: bool>(
+    scales: (f32, f32),
+    angles: (&[f32], &[f32]),
+    from: &[f32],
+    to: &mut [f32],
+) {
+    let half = to.len() / 2;
+    let from = from.split_at(half);
+    let (left, right) = to.split_at_mut(half);
+    let mut at = 0;
+    while half - at >= 16 {
+        turn_planes::<FMA, 16>(at, scales, angles, from, (&mut *left, &mut *right));
+        at += 16;
+    }
+    while half - at >= 4 {
+        turn_planes::<FMA, 4>(at, scales, angles, from, (&mut *left, &mut *right));
+        at += 4;
+    }
+    while half - at >= 1 {
+        turn_planes::<FMA, 1>(at, scales, angles, from, (&mut *left, &mut *right));
+        at += 1;
+    }
+}
+
+#[inline(always)]
 fn turned_body<const FMA: bool>(how: &Move, table: &Table, from: &[f32], to: &mut [f32]) {
     let half = how.rank / 2;
     let scales = (how.scale, if how.turn == Turn::Back { -how.scale } else { how.scale });
     let angles = table.cosines.chunks_exact(half).zip(table.sines.chunks_exact(half));
     let rows = from.chunks(how.from_stride).zip(to.chunks_mut(how.to_stride));
     for ((from, to), angles) in rows.zip(angles) {
-        let from = from[..how.rank].split_at(half);
-        let (left, right) = to[..how.rank].split_at_mut(half);
-        let mut at = 0;
-        while half - at >= 16 {
-            turn_planes::<FMA, 16>(at, scales, angles, from, (&mut *left, &mut *right));
-            at += 16;
-        }
-        while half - at >= 4 {
-            turn_planes::<FMA, 4>(at, scales, angles, from, (&mut *left, &mut *right));
-            at += 4;
-        }
-        while half - at >= 1 {
-            turn_planes::<FMA, 1>(at, scales, angles, from, (&mut *left, &mut *right));
-            at += 1;
-        }
+        turn_row::<FMA>(scales, angles, &from[..how.rank], &mut to[..how.rank]);
     }
 }
 multiversion! {
     fn turned(how: &Move, table: &Table, from: &[f32], to: &mut [f32]) = turned_body
+}
+
+#[inline(always)]
+fn turned_at_body<const FMA: bool>(
+    how: &Move,
+    table: &Table,
+    positions: &[u32],
+    from: &[f32],
+    to: &mut [f32],
+) {
+    let half = how.rank / 2;
+    let scales = (how.scale, if how.turn == Turn::Back { -how.scale } else { how.scale });
+    let rows = from.chunks(how.from_stride).zip(to.chunks_mut(how.to_stride));
+    for ((from, to), &position) in rows.zip(positions) {
+        let angles = position as usize * half..(position as usize + 1) * half;
+        let angles = (&table.cosines[angles.clone()], &table.sines[angles]);
+        turn_row::<FMA>(scales, angles, &from[..how.rank], &mut to[..how.rank]);
+    }
+}
+multiversion! {
+    fn turned_at(how: &Move, table: &Table, positions: &[u32], from: &[f32], to: &mut [f32])
+        = turned_at_body
 }
 
 #[inline(always)]
@@ -134,6 +167,20 @@ pub(super) fn move_rows(how: &Move, table: &Table, from: &[f32], to: &mut [f32])
     match how.turn {
         Turn::Not => copied(how, from, to),
         Turn::Forward | Turn::Back => turned(how, table, from, to),
+    }
+}
+
+/// [`move_rows`] for rows that stand at `positions` of the sequence.
+pub(super) fn move_rows_at(
+    how: &Move,
+    table: &Table,
+    positions: &[u32],
+    from: &[f32],
+    to: &mut [f32],
+) {
+    match how.turn {
+        Turn::Not => copied(how, from, to),
+        Turn::Forward | Turn::Back => turned_at(how, table, positions, from, to),
     }
 }
 

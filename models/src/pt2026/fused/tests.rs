@@ -206,3 +206,62 @@ fn invariant_options_of_the_reference_path_only_are_refused_with_a_hint() {
     let error = FusedPt2026::new(&built.model, &built.resolved).err().unwrap().to_string();
     assert!(error.contains("reference path"), "{error}");
 }
+
+fn same_bits_as_in_full(config: &Pt2026Config, batch: &Batch) {
+    let (built, parameters) = built(config, "mup");
+    let mut restricted = FusedPt2026::new(&built.model, &built.resolved).unwrap();
+    let mut full = FusedPt2026::new(&built.model, &built.resolved).unwrap();
+    assert!(restricted.plan.restrict_last, "the restriction is on by default");
+    full.plan.restrict_last = false;
+    let mut recomputing =
+        FusedPt2026::new(&built.model, &built.resolved).unwrap().with_recomputation(true);
+    let bits = |engine: &mut FusedPt2026| {
+        let (loss, losses, gradients) = run(engine, &parameters, batch);
+        let bits = |values: Vec<f32>| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        (loss.to_bits(), bits(losses), bits(gradients))
+    };
+    let expected = bits(&mut full);
+    assert!(bits(&mut restricted) == expected, "{config:?}");
+    assert!(bits(&mut recomputing) == expected, "{config:?}, recomputing");
+}
+
+proptest! {
+    #![proptest_config(crate::fused::cases(48))]
+    #[test]
+    fn invariant_the_last_iteration_at_targets_has_the_bits_of_the_full_one(
+        width in 4usize..70,
+        half_rank in 1usize..6,
+        channels in 1usize..4,
+        topics in 8usize..50,
+        iterations in 1usize..4,
+        (sequences, length) in (1usize..12, 1usize..24),
+        rope in prop::sample::select(vec![Rope::Exact, Rope::Published, Rope::None]),
+        label in prop::sample::select(vec![Potential::Square, Potential::Abs, Potential::Exp]),
+        topic in prop::sample::select(vec![Potential::Abs, Potential::Exp]),
+        (dependent_message, padding, tied) in (any::<bool>(), any::<bool>(), any::<bool>()),
+        share in prop::sample::select(vec![0.03, 0.15, 0.5, 1.0]),
+    ) {
+        let config = Pt2026Config {
+            iterations,
+            channels,
+            rank: Some(if rope == Rope::None { 2 * half_rank - 1 } else { 2 * half_rank }),
+            topics: Some(topics),
+            rope,
+            label_potential: label,
+            topic_potential: topic,
+            dependent_message,
+            tied,
+            ..small(width)
+        };
+        same_bits_as_in_full(&config, &batch(29, sequences, length, padding, share));
+    }
+}
+
+/// Sums over more rows than one chain of a product are cut at the same places.
+#[test]
+fn invariant_the_last_iteration_at_targets_has_the_bits_of_the_full_one_in_long_sequences() {
+    for (sequences, length) in [(1, 1100), (40, 130)] {
+        let config = Pt2026Config { topics: Some(70), ..small(12) };
+        same_bits_as_in_full(&config, &batch(29, sequences, length, false, 0.1));
+    }
+}
