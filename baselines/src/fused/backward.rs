@@ -9,6 +9,7 @@ use models::fused::rows;
 use models::fused::stage::{Stage, enter};
 
 use super::forward::{attend, rotate};
+use super::last::{self, Rows};
 use super::memory::{Memory, Record, record_at};
 use super::pass::Pass;
 
@@ -79,32 +80,40 @@ fn attention(
     }
 }
 
-/// `x <- norm(x + branch(x))`, twice, backwards.
-fn post_norm_block(
+/// The feed-forward half of a block backwards, from the gradient of the block's result in `stream`:
+/// leaves that of the attention branch in `record.d_output` and that of the stream beside it in
+/// `stream`.
+pub(super) fn feed_forward_half(
     pass: &Pass,
-    (index, step): (usize, usize),
-    memory: &mut Memory<&mut [f32]>,
+    step: usize,
+    (stream, input, d_active): (&mut [f32], &mut [f32], &mut [f32]),
     record: &mut Record<&mut [f32]>,
     sums: &mut [f32],
 ) {
     let block = pass.plan.block(step);
-    let stream = &mut *memory.stream;
-    let normal = (&*record.feed_forward_normal, &*record.feed_forward_deviations);
-    let d_outer = &mut *record.d_outer;
-    pass.norm_backward(&block.feed_forward_norm, normal, stream, (false, d_outer), sums);
-    stream.copy_from_slice(d_outer);
-    feed_forward(pass, step, (record, memory.d_active), (Store::Add, stream), sums);
-    let normal = (&*record.attention_normal, &*record.attention_deviations);
-    let d_output = &mut *record.d_output;
-    pass.norm_backward(&block.attention_norm, normal, stream, (false, d_output), sums);
-    stream.copy_from_slice(d_output);
-    let result = (Store::Add, stream);
-    let space = (&mut *memory.probabilities, &mut *memory.scratch);
-    attention(pass, (index, step), (record, memory.branch), space, result, sums);
+    if pass.plan.family.pre_norm {
+        // x + branch(norm(x))
+        record.d_outer.copy_from_slice(stream);
+        feed_forward(pass, step, (record, d_active), (Store::Set, input), sums);
+        let normal = (&*record.feed_forward_normal, &*record.feed_forward_deviations);
+        pass.norm_backward(&block.feed_forward_norm, normal, input, (true, stream), sums);
+        record.d_output.copy_from_slice(stream);
+    } else {
+        // norm(x + branch(x))
+        let normal = (&*record.feed_forward_normal, &*record.feed_forward_deviations);
+        let d_outer = &mut *record.d_outer;
+        pass.norm_backward(&block.feed_forward_norm, normal, stream, (false, d_outer), sums);
+        stream.copy_from_slice(d_outer);
+        feed_forward(pass, step, (record, d_active), (Store::Add, stream), sums);
+        let normal = (&*record.attention_normal, &*record.attention_deviations);
+        let d_output = &mut *record.d_output;
+        pass.norm_backward(&block.attention_norm, normal, stream, (false, d_output), sums);
+        stream.copy_from_slice(d_output);
+    }
 }
 
-/// `x <- x + branch(norm(x))`, twice, backwards.
-fn pre_norm_block(
+/// A block backwards, from the gradient of its result in `memory.stream` to that of its input.
+fn block(
     pass: &Pass,
     (index, step): (usize, usize),
     memory: &mut Memory<&mut [f32]>,
@@ -113,16 +122,15 @@ fn pre_norm_block(
 ) {
     let block = pass.plan.block(step);
     let (stream, input) = (&mut *memory.stream, &mut *memory.input);
-    record.d_outer.copy_from_slice(stream);
-    feed_forward(pass, step, (record, memory.d_active), (Store::Set, input), sums);
-    let normal = (&*record.feed_forward_normal, &*record.feed_forward_deviations);
-    pass.norm_backward(&block.feed_forward_norm, normal, input, (true, stream), sums);
-    record.d_output.copy_from_slice(stream);
-    let result = (Store::Set, &mut *input);
+    feed_forward_half(pass, step, (stream, input, memory.d_active), record, sums);
     let space = (&mut *memory.probabilities, &mut *memory.scratch);
+    let pre_norm = pass.plan.family.pre_norm;
+    let result = if pre_norm { (Store::Set, &mut *input) } else { (Store::Add, &mut *stream) };
     attention(pass, (index, step), (record, memory.branch), space, result, sums);
-    let normal = (&*record.attention_normal, &*record.attention_deviations);
-    pass.norm_backward(&block.attention_norm, normal, input, (true, stream), sums);
+    if pre_norm {
+        let normal = (&*record.attention_normal, &*record.attention_deviations);
+        pass.norm_backward(&block.attention_norm, normal, input, (true, stream), sums);
+    }
 }
 
 /// All blocks and the embedding norm of chunk `index`, from the gradient in `memory.stream` to
@@ -136,17 +144,23 @@ pub(super) fn encoder(
     let (plan, width) = (pass.plan, pass.plan.width);
     let _stage = enter(Stage::Normalisers);
     let chunk = pass.chunk(index);
+    let targets = Rows::of(pass, index);
     for step in (0..plan.family.depth).rev() {
-        let block = plan.block(step);
+        let norms = plan.block(step);
         let records = std::mem::take(&mut memory.records);
         let mut record = record_at(plan, &pass.division, &chunk, &mut *records, step);
-        if plan.family.pre_norm {
-            pre_norm_block(pass, (index, step), memory, &mut record, sums);
-        } else {
-            post_norm_block(pass, (index, step), memory, &mut record, sums);
+        match &targets {
+            Some(targets) if step + 1 == plan.family.depth => {
+                last::backward(pass, targets, (index, step), memory, &mut record, sums);
+            }
+            _ => block(pass, (index, step), memory, &mut record, sums),
         }
-        pass.affine_in_place(&block.attention_norm, record.attention_normal);
-        pass.affine_in_place(&block.feed_forward_norm, record.feed_forward_normal);
+        pass.affine_in_place(&norms.attention_norm, record.attention_normal);
+        pass.affine_in_place(&norms.feed_forward_norm, record.feed_forward_normal);
+        if let Some(targets) = targets.filter(|_| step + 1 == plan.family.depth) {
+            let to = &mut record.d_output[targets.count() * width..][..targets.count() * width];
+            targets.gather(record.attention_normal, width, width, to);
+        }
         if let Some(steps) = &plan.steps {
             let first = steps.start + step * width;
             rows::add_column_sums(memory.stream, &mut sums[first..][..width]);

@@ -204,6 +204,13 @@ impl FusedEngine {
         &self.prepared.plan
     }
 
+    /// With the last application at all rows.
+    #[cfg(test)]
+    pub(super) fn unrestricted(mut self) -> Self {
+        self.prepared.plan.restrict_last = false;
+        self
+    }
+
     /// Floats of all buffers.
     #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {

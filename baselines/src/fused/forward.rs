@@ -3,6 +3,7 @@
 use models::fused::rows;
 use models::fused::stage::{Stage, enter};
 
+use super::last::{self, Rows};
 use super::memory::{Memory, Record, record_at};
 use super::pass::Pass;
 
@@ -125,8 +126,9 @@ fn feed_forward(
 
 /// Embedding and all blocks of chunk `index`; the stream is left in `memory.stream`.
 pub(super) fn encode(pass: &Pass, index: usize, memory: &mut Memory<&mut [f32]>) {
-    let (plan, width, epsilon) = (pass.plan, pass.plan.width, pass.plan.epsilon);
+    let (plan, width) = (pass.plan, pass.plan.width);
     let chunk = pass.chunk(index);
+    let targets = Rows::of(pass, index);
     embed(pass, index, memory);
     let _stage = enter(Stage::Normalisers);
     for step in 0..plan.family.depth {
@@ -137,29 +139,49 @@ pub(super) fn encode(pass: &Pass, index: usize, memory: &mut Memory<&mut [f32]>)
             let step = &pass.vector(steps)[step * width..][..width];
             rows::add_to_rows(memory.stream, step);
         }
-        let normalise = |x: &[f32], normal: &mut [f32], deviations: &mut [f32]| {
-            rows::normalise(x, width, epsilon, normal, deviations);
-        };
-        let (attention_norm, feed_forward_norm) = (&block.attention_norm, &block.feed_forward_norm);
         if plan.family.pre_norm {
-            normalise(memory.stream, record.attention_normal, record.attention_deviations);
-            pass.affine(attention_norm, record.attention_normal, memory.input);
+            let (normal, deviations) =
+                (&mut *record.attention_normal, &mut *record.attention_deviations);
+            rows::normalise(memory.stream, width, plan.epsilon, normal, deviations);
+            pass.affine(&block.attention_norm, normal, memory.input);
         }
-        attention(pass, index, step, memory, &mut record);
-        rows::add_branch(memory.stream, memory.branch, pass.vector(&block.output_bias));
-        if plan.family.pre_norm {
-            normalise(memory.stream, record.feed_forward_normal, record.feed_forward_deviations);
-            pass.affine(feed_forward_norm, record.feed_forward_normal, memory.input);
-        } else {
-            normalise(memory.stream, record.attention_normal, record.attention_deviations);
-            pass.affine(attention_norm, record.attention_normal, memory.stream);
-        }
-        feed_forward(pass, step, memory, &mut record);
-        rows::add_branch(memory.stream, memory.branch, pass.vector(&block.outer_bias));
-        if !plan.family.pre_norm {
-            normalise(memory.stream, record.feed_forward_normal, record.feed_forward_deviations);
-            pass.affine(feed_forward_norm, record.feed_forward_normal, memory.stream);
+        match &targets {
+            Some(targets) if step + 1 == plan.family.depth => {
+                last::forward(pass, targets, (index, step), memory, &mut record);
+            }
+            _ => {
+                attention(pass, index, step, memory, &mut record);
+                after_attention(pass, step, memory, &mut record);
+            }
         }
         memory.records = records;
+    }
+}
+
+/// The rest of a block, from the attention branch in `memory.branch`.
+pub(super) fn after_attention(
+    pass: &Pass,
+    step: usize,
+    memory: &mut Memory<&mut [f32]>,
+    record: &mut Record<&mut [f32]>,
+) {
+    let (plan, block) = (pass.plan, pass.plan.block(step));
+    let normalise = |x: &[f32], normal: &mut [f32], deviations: &mut [f32]| {
+        rows::normalise(x, plan.width, plan.epsilon, normal, deviations);
+    };
+    let (attention_norm, feed_forward_norm) = (&block.attention_norm, &block.feed_forward_norm);
+    rows::add_branch(memory.stream, memory.branch, pass.vector(&block.output_bias));
+    if plan.family.pre_norm {
+        normalise(memory.stream, record.feed_forward_normal, record.feed_forward_deviations);
+        pass.affine(feed_forward_norm, record.feed_forward_normal, memory.input);
+    } else {
+        normalise(memory.stream, record.attention_normal, record.attention_deviations);
+        pass.affine(attention_norm, record.attention_normal, memory.stream);
+    }
+    feed_forward(pass, step, memory, record);
+    rows::add_branch(memory.stream, memory.branch, pass.vector(&block.outer_bias));
+    if !plan.family.pre_norm {
+        normalise(memory.stream, record.feed_forward_normal, record.feed_forward_deviations);
+        pass.affine(feed_forward_norm, record.feed_forward_normal, memory.stream);
     }
 }

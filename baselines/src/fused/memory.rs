@@ -62,6 +62,7 @@ impl Division {
 }
 
 /// Kept for one application of a block. The backward pass replaces several entries.
+#[derive(Default)]
 pub(super) struct Record<P> {
     /// `(rows, 3 D)`: query, key, value; then their gradients.
     pub projections: P,
@@ -85,6 +86,7 @@ pub(super) struct Record<P> {
 }
 
 /// Kept for the head: entries `(targets, D)` unless said otherwise.
+#[derive(Default)]
 pub(super) struct HeadRecord<P> {
     /// Input of the dense layer: after the final norm, if there is one.
     pub input: P,
@@ -102,6 +104,7 @@ pub(super) struct HeadRecord<P> {
 }
 
 /// Everything of one chunk.
+#[derive(Default)]
 pub(super) struct Memory<P> {
     /// `(rows, D)`: the residual stream, in the backward pass its gradient.
     pub stream: P,
@@ -120,6 +123,45 @@ pub(super) struct Memory<P> {
     pub head: HeadRecord<P>,
     /// One [`Record`] after the other.
     pub records: P,
+}
+
+impl Record<&mut [f32]> {
+    /// The same record for a while.
+    pub fn reborrow(&mut self) -> Record<&mut [f32]> {
+        Record {
+            projections: &mut *self.projections,
+            probabilities: &mut *self.probabilities,
+            context: &mut *self.context,
+            attention_normal: &mut *self.attention_normal,
+            attention_deviations: &mut *self.attention_deviations,
+            inner: &mut *self.inner,
+            active: &mut *self.active,
+            feed_forward_normal: &mut *self.feed_forward_normal,
+            feed_forward_deviations: &mut *self.feed_forward_deviations,
+            d_output: &mut *self.d_output,
+            d_outer: &mut *self.d_outer,
+        }
+    }
+}
+
+impl<P: Part> Record<P> {
+    /// The front of everything that has a row per token but the projections: `rows` rows.
+    pub fn compact(self, plan: &Plan, rows: usize) -> Self {
+        let wide = |part: P| part.split(rows * plan.width).0;
+        let narrow = |part: P| part.split(rows).0;
+        Self {
+            context: wide(self.context),
+            attention_normal: wide(self.attention_normal),
+            attention_deviations: narrow(self.attention_deviations),
+            inner: self.inner.split(rows * plan.inner * plan.inner_parts).0,
+            active: self.active.split(rows * plan.inner).0,
+            feed_forward_normal: wide(self.feed_forward_normal),
+            feed_forward_deviations: narrow(self.feed_forward_deviations),
+            d_output: wide(self.d_output),
+            d_outer: wide(self.d_outer),
+            ..self
+        }
+    }
 }
 
 fn record<P: Part>(plan: &Plan, division: &Division, chunk: &Chunk, memory: P) -> (Record<P>, P) {

@@ -12,6 +12,7 @@ mod engine;
 mod footprint;
 mod forward;
 mod head;
+mod last;
 mod memory;
 mod pass;
 mod plan;

@@ -128,6 +128,8 @@ pub(super) struct Plan {
     pub packed_total: usize,
     /// Attention probabilities are computed again in the backward pass instead of being kept.
     pub recompute: bool,
+    /// The last application is computed at predicted positions only; the bits are the same.
+    pub restrict_last: bool,
 }
 
 /// Collects matrices and vectors in layout order.
@@ -329,6 +331,7 @@ impl Plan {
             vector_total: build.vector_total,
             packed_total: build.packed_total,
             recompute: false,
+            restrict_last: true,
         })
     }
 

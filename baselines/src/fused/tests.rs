@@ -282,6 +282,65 @@ fn invariant_bits_do_not_depend_on_the_number_of_threads() {
     }
 }
 
+/// Bits of loss, losses of targets and gradients of all families, in turn.
+fn bits(case: &Case, how: fn(FusedEngine) -> FusedEngine) -> Vec<(u64, Vec<u32>, Vec<u32>)> {
+    fn run(case: &Case, layout: &Layout, mut engine: FusedEngine) -> (u64, Vec<u32>, Vec<u32>) {
+        let bits = |values: Vec<f32>| values.iter().map(|v| v.to_bits()).collect();
+        let (batch, values) = (case.batch(), parameters(layout, case.seed));
+        let mut gradients = vec![f32::NAN; layout.total()];
+        let loss = engine.loss_and_gradients(&values, &batch, &mut gradients).unwrap();
+        let losses = engine.target_losses(&values, &batch).unwrap();
+        (loss.loss_nats.to_bits(), bits(losses), bits(gradients))
+    }
+    let (bert, preln, universal) = (case.bert(), case.preln(), case.universal());
+    let resolved = rules(&bert, case.seed);
+    let model = bert.model(&bert, &resolved.sites).unwrap();
+    let first = run(case, model.layout(), how(FusedEngine::bert(&model, &resolved).unwrap()));
+    let resolved = rules(&preln, case.seed);
+    let model = preln.model(&preln, &resolved.sites).unwrap();
+    let second = run(case, model.layout(), how(FusedEngine::preln(&model, &resolved).unwrap()));
+    let resolved = rules(&universal, case.seed);
+    let model = universal.model(&universal, &resolved.sites).unwrap();
+    let third = run(case, model.layout(), how(FusedEngine::universal(&model, &resolved).unwrap()));
+    vec![first, second, third]
+}
+
+fn same_bits_as_in_full(case: &Case) {
+    let full = bits(case, FusedEngine::unrestricted);
+    assert!(bits(case, |engine| engine) == full, "{case:?}");
+    assert!(bits(case, |engine| engine.with_recomputation(true)) == full, "{case:?}, recomputing");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn invariant_the_last_block_at_targets_has_the_bits_of_the_full_one(case in cases()) {
+        same_bits_as_in_full(&case);
+    }
+}
+
+/// Sums over more rows than one chain of a product are cut at the same places.
+#[test]
+fn invariant_the_last_block_at_targets_has_the_bits_of_the_full_one_in_long_sequences() {
+    let case = Case {
+        vocab: 30,
+        heads: 2,
+        head_dim: 8,
+        depth: 2,
+        inner: 40,
+        tied: true,
+        biases: true,
+        swiglu: true,
+        sequences: 2,
+        length: 1100,
+        padding: true,
+        target_share: 0.15,
+        seed: 2,
+    };
+    same_bits_as_in_full(&case);
+}
+
 #[test]
 fn invariant_what_the_engine_cannot_do_is_an_error_with_a_hint() {
     let config = UtConfig { halting: true, vocab: 9, width: 32, ..UtConfig::default() };

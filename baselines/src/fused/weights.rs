@@ -1,12 +1,13 @@
 //! Packing of weights before the passes, weight gradients after them.
 
-use models::fused::gemm::{Matrix as Operand, MatrixMut, Update, multiply};
+use models::fused::gemm::{Matrix as Operand, MatrixMut, Update, chains, multiply};
 use models::fused::panel::{PANEL, pack_columns, pack_rows, packed_len};
 use models::fused::parallel;
 use models::fused::stage::{Stage, enter};
 
 use super::divide::{Divide, for_each};
 use super::head::logits_stride;
+use super::last::Rows;
 use super::memory::{memory, record_at};
 use super::pass::Pass;
 use super::plan::{Matrix, Plan, Site};
@@ -104,47 +105,62 @@ struct Columns<'a> {
 }
 
 /// Calls `add` with the result's gradient and the input of each application of a matrix to
-/// chunk `index`.
+/// chunk `index`, and with the rows of the chunk that both hold if these are not all.
 fn applications(
     pass: &Pass,
     site: Site,
     (index, arena): (usize, &[f32]),
-    mut add: impl FnMut(Columns, &[f32]),
+    mut add: impl FnMut(Columns, &[f32], Option<Rows>),
 ) {
     let (plan, width) = (pass.plan, pass.plan.width);
     let chunk = pass.chunk(index);
     let memory = memory(plan, &pass.division, &chunk, arena);
-    let at = |step| record_at(plan, &pass.division, &chunk, memory.records, step);
     let pre_norm = plan.family.pre_norm;
+    let restricted = Rows::of(pass, index);
+    let at = |step| record_at(plan, &pass.division, &chunk, memory.records, step);
+    // The record of an application that may be restricted to some rows, and these.
+    let some = |step| {
+        let targets = restricted.filter(|_| step + 1 == plan.family.depth);
+        let rows = targets.map_or(chunk.rows, |targets| targets.count());
+        (at(step).compact(plan, rows), targets)
+    };
     let steps = |block: usize| {
         if plan.family.shared { 0..plan.family.depth } else { block..block + 1 }
     };
     match site {
         Site::Projection(block, part) => steps(block).for_each(|step| {
             let record = at(step);
+            if let (0, true, (_, Some(targets))) = (part, pre_norm, some(step)) {
+                // Left behind the gradients of the branches by the backward pass.
+                let part = targets.count() * width..2 * targets.count() * width;
+                let d_y = Columns { data: &record.d_outer[part.clone()], stride: width };
+                return add(d_y, &record.d_output[part], Some(targets));
+            }
             let input = match (pre_norm, step) {
                 (true, _) => record.attention_normal,
                 (false, 0) => memory.embedding_normal,
                 (false, _) => at(step - 1).feed_forward_normal,
             };
-            add(Columns { data: &record.projections[part * width..], stride: 3 * width }, input);
+            let data = &record.projections[part * width..];
+            add(Columns { data, stride: 3 * width }, input, None);
         }),
         Site::Output(block) => steps(block).for_each(|step| {
-            let record = at(step);
-            add(Columns { data: record.d_output, stride: width }, record.context);
+            let (record, targets) = some(step);
+            add(Columns { data: record.d_output, stride: width }, record.context, targets);
         }),
         Site::Inner(block, part) => steps(block).for_each(|step| {
-            let record = at(step);
+            let (record, targets) = some(step);
             let input = if pre_norm { record.feed_forward_normal } else { record.attention_normal };
             let stride = plan.inner * plan.inner_parts;
-            add(Columns { data: &record.inner[part * plan.inner..], stride }, input);
+            let data = &record.inner[part * plan.inner..];
+            add(Columns { data, stride }, input, targets);
         }),
         Site::Outer(block) => steps(block).for_each(|step| {
-            let record = at(step);
-            add(Columns { data: record.d_outer, stride: width }, record.active);
+            let (record, targets) = some(step);
+            add(Columns { data: record.d_outer, stride: width }, record.active, targets);
         }),
         Site::HeadDense if chunk.targets > 0 => {
-            add(Columns { data: memory.head.inner, stride: width }, memory.head.input);
+            add(Columns { data: memory.head.inner, stride: width }, memory.head.input, None);
         }
         Site::HeadDense => {}
         Site::Decoder => unreachable!("the decoder's gradient is a product of its own"),
@@ -169,13 +185,18 @@ pub(super) fn accumulate(
             let _stage = enter(Stage::ProductsWeights);
             let rows = (block * rows, gradient.len() / matrix.inputs);
             for (chunk, arena) in arenas.chunks_exact(stride).enumerate() {
-                applications(pass, matrix.site, (first + chunk, arena), |d_y, x| {
-                    let depth = x.len() / matrix.inputs;
-                    let shape = (depth, rows.1);
-                    let d_y = Operand::strided(&d_y.data[rows.0..], shape, (d_y.stride, 1));
-                    let x = Operand::new(x, depth, matrix.inputs);
-                    let sum = MatrixMut::new(gradient, rows.1, matrix.inputs);
-                    multiply(matrix.factor, d_y.transposed(), x, Update::Add, sum);
+                let application = (first + chunk, arena);
+                applications(pass, matrix.site, application, |d_y, x, targets| {
+                    let place = |k: usize| targets.map_or(k, |targets| targets.row(k));
+                    for run in chains(x.len() / matrix.inputs, place) {
+                        let (data, stride) = (d_y.data, d_y.stride);
+                        let d_y = &data[run.start * stride + rows.0..];
+                        let x = &x[run.start * matrix.inputs..];
+                        let d_y = Operand::strided(d_y, (run.len(), rows.1), (stride, 1));
+                        let x = Operand::new(x, run.len(), matrix.inputs);
+                        let sum = MatrixMut::new(gradient, rows.1, matrix.inputs);
+                        multiply(matrix.factor, d_y.transposed(), x, Update::Add, sum);
+                    }
                 });
             }
         });

@@ -1,6 +1,8 @@
 //! Multi-head attention of one sequence inside one task: scores, probabilities and averages of a
 //! head stay in cache from the first product to the last.
 
+mod targets;
+
 use super::buffer::Cut;
 use super::panel::{Left, Right, Store, pack_columns, pack_rows, packed_len, product};
 use super::softmax;
@@ -47,28 +49,42 @@ impl Heads {
         context: &mut [f32],
         scratch: &mut [f32],
     ) {
-        let (n, width, dim) = (self.length, self.width(), self.head_dim);
-        let row = 3 * width;
+        let n = self.length;
         for (head, p) in probabilities.chunks_exact_mut(n * n).enumerate() {
-            let (query, key) = (head * dim, width + head * dim);
-            let value = key + width;
-            let stage = enter(Stage::HeadMoves);
-            self.pack_transposed(&projections[key..], scratch);
-            drop(stage);
-            let (queries, keys) = (Left::rows(&projections[query..], row), Right::Packed(scratch));
-            product((n, n, dim), self.scale, queries, keys, Store::Set, p, n);
-            let stage = enter(Stage::HeadSoftmax);
-            if let Some(words) = words {
-                for row in p.chunks_exact_mut(n) {
-                    let forbidden = row.iter_mut().zip(words).filter(|(_, word)| !**word);
-                    forbidden.for_each(|(logit, _)| *logit = f32::NEG_INFINITY);
-                }
-            }
-            softmax::rows(p, n);
-            drop(stage);
-            let (p, values) = (Left::rows(p, n), Right::Rows(&projections[value..], row));
-            product((n, dim, n), 1.0, p, values, Store::Set, &mut context[query..], width);
+            let queries = (&projections[head * self.head_dim..], 3 * self.width());
+            self.head_forward((head, n), queries, projections, words, (p, context), scratch);
         }
+    }
+
+    /// One head for `count` queries, rows of `queries.0` that lie `queries.1` apart.
+    fn head_forward(
+        &self,
+        (head, count): (usize, usize),
+        queries: (&[f32], usize),
+        projections: &[f32],
+        words: Option<&[bool]>,
+        (p, context): (&mut [f32], &mut [f32]),
+        scratch: &mut [f32],
+    ) {
+        let (n, width, dim) = (self.length, self.width(), self.head_dim);
+        let (row, key) = (3 * width, width + head * dim);
+        let stage = enter(Stage::HeadMoves);
+        self.pack_transposed(&projections[key..], scratch);
+        drop(stage);
+        let (queries, keys) = (Left::rows(queries.0, queries.1), Right::Packed(scratch));
+        product((count, n, dim), self.scale, queries, keys, Store::Set, p, n);
+        let stage = enter(Stage::HeadSoftmax);
+        if let Some(words) = words {
+            for row in p.chunks_exact_mut(n) {
+                let forbidden = row.iter_mut().zip(words).filter(|(_, word)| !**word);
+                forbidden.for_each(|(logit, _)| *logit = f32::NEG_INFINITY);
+            }
+        }
+        softmax::rows(p, n);
+        drop(stage);
+        let values = Right::Rows(&projections[key + width..], row);
+        let context = &mut context[head * dim..];
+        product((count, dim, n), 1.0, Left::rows(p, n), values, Store::Set, context, width);
     }
 
     /// Turns `projections` into their gradient, given that of `context`.

@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 
 use super::buffer::Buffer;
-use super::panel::{Left, PANEL, Right, Store, pack_columns, pack_rows, packed_len, product};
+use super::panel::{
+    DEPTH, Left, PANEL, Right, Store, pack_columns, pack_rows, packed_len, product,
+};
 use super::parallel;
 
 /// Rows of C per task in [`multiply_parallel`]: a fixed partition, so bits do not depend on the
@@ -167,6 +169,25 @@ impl Matrix<'_> {
             }
         }
     }
+}
+
+/// Cuts `count` summed terms, of which term `k` is number `place(k)` (increasing) of a longer sum,
+/// where that sum goes to memory. Products over the pieces, added up, have the bits of the longer
+/// sum if the terms left out are zeros.
+pub fn chains(
+    count: usize,
+    place: impl Fn(usize) -> usize,
+) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        (start < count).then(|| {
+            let chain = place(start) / DEPTH;
+            let end = (start..count).find(|&term| place(term) / DEPTH != chain);
+            let piece = start..end.unwrap_or(count);
+            start = piece.end;
+            piece
+        })
+    })
 }
 
 /// [`multiply`] with the rows of C cut into blocks that run in parallel.

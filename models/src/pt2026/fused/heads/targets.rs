@@ -5,22 +5,9 @@
 
 use super::super::rotary::{Move, Turn, move_rows_at};
 use super::{Half, Scratch, Task, turns};
-use crate::fused::gemm::{Matrix, MatrixMut, Update, multiply};
-use crate::fused::panel::DEPTH;
+use crate::fused::gemm::{Matrix, MatrixMut, Update, chains, multiply};
 use crate::fused::softmax;
 use crate::fused::stage::{Stage, enter};
-
-/// Runs of `rows` that a product over all rows would sum in one chain each.
-fn chains(rows: &[u32]) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let mut start = 0;
-    std::iter::from_fn(move || {
-        let chain = *rows.get(start)? as usize / DEPTH;
-        let more = rows[start..].iter().take_while(|&&row| row as usize / DEPTH == chain);
-        let run = start..start + more.count();
-        start = run.end;
-        Some(run)
-    })
-}
 
 /// `C (+)= A^T B` with one row of A `(R, m)` and of B `(R, n)` for each of `rows`; rows of A are
 /// `stride` apart. The same bits as the product over all rows, the others being zero.
@@ -32,7 +19,7 @@ pub(in super::super) fn multiply_rows(
     c: &mut [f32],
 ) {
     let mut update = if add { Update::Add } else { Update::Replace };
-    for run in chains(rows) {
+    for run in chains(rows.len(), |term| rows[term] as usize) {
         let a = Matrix::strided(&a[run.start * stride..], (run.len(), m), (stride, 1));
         let b = Matrix::new(&b[run.start * n..], run.len(), n);
         multiply(1.0, a.transposed(), b, update, MatrixMut::new(c, m, n));
