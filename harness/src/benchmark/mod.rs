@@ -101,14 +101,22 @@ pub struct Outcome {
     /// Tokens (padding would count) per second at the median step.
     pub tokens_per_second: f64,
     /// Operations the model's definition asks for in one training step: three times forward, the
-    /// recurrence of PT and UT counted, matrix products only. An engine may carry out fewer.
+    /// recurrence of PT and UT counted, matrix products only. Part of the workload, so that it is
+    /// the same whatever an engine leaves out.
     pub model_flops: f64,
-    /// Model operations per second at the median step.
-    pub model_flops_per_second: f64,
+    /// Operations of the matrix products that the engine carried out in one step: fewer where the
+    /// last iteration or layer is computed at predicted positions only. `None` for the reference
+    /// path, which does not count them.
+    pub executed_flops: Option<f64>,
+    /// Operations per second at the median step: those carried out if they are known, else the
+    /// model's.
+    pub flops_per_second: f64,
     /// Rate of single large products in the same process, thread pool and moment.
     pub product_rates: Vec<ProductRate>,
-    /// Model operations per second as a share of the best of them.
+    /// `flops_per_second` as a share of the best of them.
     pub share_of_product_rate: f64,
+    /// Model operations per second as a share of the best of them: work left out counts as done.
+    pub model_share_of_product_rate: f64,
     /// Highest resident memory of the process so far, in bytes; `None` where the system does
     /// not tell.
     pub peak_memory_bytes: Option<u64>,
@@ -170,6 +178,9 @@ fn measure(workload: &Workload, options: Options) -> Result<Outcome> {
     let at = |probability| quantile(&seconds, probability).expect("at least one step");
     let median = at(0.5);
     let model_flops = steps.model_flops();
+    let executed: f64 = stages.iter().map(|part| part.product_flops).sum();
+    let executed_flops = (options.path == ComputePath::Fused).then_some(executed);
+    let flops_per_second = executed_flops.unwrap_or(model_flops) / median;
     Ok(Outcome {
         parameters: steps.parameters(),
         targets: workload.targets(),
@@ -182,9 +193,11 @@ fn measure(workload: &Workload, options: Options) -> Result<Outcome> {
         },
         tokens_per_second: workload.tokens() as f64 / median,
         model_flops,
-        model_flops_per_second: model_flops / median,
+        executed_flops,
+        flops_per_second,
         product_rates: rates,
-        share_of_product_rate: model_flops / median / best,
+        share_of_product_rate: flops_per_second / best,
+        model_share_of_product_rate: model_flops / median / best,
         peak_memory_bytes,
         last_loss_nats,
         stages,
