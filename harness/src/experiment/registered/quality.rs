@@ -32,8 +32,9 @@ const TRIALS_MAX: u64 = 1_000_000;
 /// Trial 0 has every knob at its start. The trials of a round each change the best trial of the
 /// rounds before: every knob is drawn again with probability `change`, in the first round from
 /// its whole range, in round k from a window of `shrink^k` of it around the best; a draw for which
-/// no shape meets the budget is drawn again. All trials run with `trial_seed`. The start and the best `finalists` others then run with seeds 1..=`seeds`,
-/// which no trial had; the lowest mean loss wins.
+/// no shape meets the budget is drawn again. All trials run with `trial_seed`. The start and the
+/// best `finalists` others then run with seeds 1..=`seeds`, which no trial had; the lowest mean
+/// loss wins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QualityPlan {

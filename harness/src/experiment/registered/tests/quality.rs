@@ -4,13 +4,18 @@ use super::*;
 use crate::experiment::registered::quality::QualityOutcome;
 
 /// Octaves of the rate from 0.02, of PT's head temperature from 4, and noise by seed.
-fn bowl(run: &RunConfig) -> Option<f64> {
+fn bowl(run: &RunConfig) -> f64 {
     let rate = (run.train.learning_rate / 0.02).log2();
     let own = match &run.model {
         ModelConfig::Pt(config) => (config.lambda_h / 4.0).log2().abs(),
         _ => 0.0,
     };
-    Some(5.0 + 0.01 * rate.powi(2) + 0.05 * own + 1e-4 * noise(run.seed, run.model.family()))
+    5.0 + 0.01 * rate.powi(2) + 0.05 * own + 1e-4 * noise(run.seed, run.model.family())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a world may have diverged runs")]
+fn losses(run: &RunConfig) -> Option<f64> {
+    Some(bowl(run))
 }
 
 fn search_in(source: &dyn RunSource) -> Gathered<QualityOutcome> {
@@ -21,7 +26,7 @@ fn search_in(source: &dyn RunSource) -> Gathered<QualityOutcome> {
 
 #[test]
 fn invariant_every_family_gets_the_same_trials_and_the_best_wins() {
-    let gathered = search_in(&World { loss: bowl, finished: always });
+    let gathered = search_in(&World { loss: losses, finished: always });
     assert!(gathered.wanted.is_empty());
     let outcome = &gathered.outcome;
     assert_eq!(outcome.families.len(), 4);
@@ -65,16 +70,16 @@ fn trials_only(run: &RunConfig) -> bool {
 #[test]
 fn invariant_rounds_finalists_and_ladder_follow_each_other() {
     let ladder = experiment("ladder-tuned").unwrap().ladder.unwrap();
-    let nothing = World { loss: bowl, finished: |_| false };
+    let nothing = World { loss: losses, finished: |_| false };
     let first = search_in(&nothing);
     assert_eq!(first.wanted.len(), 4 * 13, "start and first round");
     assert!(first.outcome.families.iter().all(|search| search.winner.is_none()));
     let waiting = super::super::ladder::gather(&ladder, VOCAB, &nothing).unwrap();
     assert_eq!(waiting.wanted, first.wanted, "the ladder wants its search first");
-    let trials = search_in(&World { loss: bowl, finished: trials_only });
+    let trials = search_in(&World { loss: losses, finished: trials_only });
     assert!(trials.wanted.iter().all(|run| run.seed <= 3));
     assert_eq!(trials.wanted.len(), 4 * 4 * 3, "three seeds of four finalists");
-    let done = World { loss: bowl, finished: always };
+    let done = World { loss: losses, finished: always };
     let study = super::super::ladder::gather(&ladder, VOCAB, &done).unwrap();
     assert!(study.wanted.is_empty());
     let found = search_in(&done).outcome;
@@ -94,7 +99,7 @@ fn invariant_rounds_finalists_and_ladder_follow_each_other() {
 
 #[test]
 fn invariant_diverged_trials_stay_and_never_win() {
-    let loss = |run: &RunConfig| bowl(run).filter(|_| run.train.learning_rate < 0.09);
+    let loss = |run: &RunConfig| (run.train.learning_rate < 0.09).then(|| bowl(run));
     let outcome = search_in(&World { loss, finished: always }).outcome;
     let pt = outcome.family("pt").unwrap();
     let diverged = pt.trials.iter().filter(|trial| trial.run.as_ref().unwrap().loss_nats.is_none());
