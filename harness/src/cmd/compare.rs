@@ -3,6 +3,7 @@
 use toml::Table;
 
 use super::experiments::{self, Common};
+use crate::config::model::ComputePath;
 use crate::config::overrides;
 use crate::error::{HarnessError, Result};
 use crate::experiment::registered::paired::Arm;
@@ -75,6 +76,7 @@ fn arm(args: &Args, text: &str, center: f64) -> Result<Arm> {
         family: family.to_owned(),
         model,
         train: Table::new(),
+        path: ComputePath::default(),
         parametrization: args.parametrization.clone(),
         base_width: args.width,
         width: args.width,

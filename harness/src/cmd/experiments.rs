@@ -9,7 +9,7 @@ use crate::experiment::corpora::Corpora;
 use crate::experiment::registered::{self, Experiment, Kind};
 use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::experiment::source::{self, LedgerSource};
-use crate::experiment::status;
+use crate::experiment::{status, study};
 
 /// Folder of the runs of registered experiments.
 pub const FOLDER: &str = "runs/claims";
@@ -80,8 +80,19 @@ pub fn run(experiment: &Experiment, common: &Common) -> Result<()> {
 }
 
 fn complete(experiment: &Experiment, runner: &Runner) -> Result<()> {
-    let corpus = runner.corpus(&experiment.data()?)?;
-    source::complete(runner, |source| experiment.gather(&corpus, source)).map(|_| ())
+    let data = experiment.data()?;
+    if let Some(text) = experiment.text.as_ref().filter(|text| !text.is_there(&data)) {
+        return Err(HarnessError::config(
+            format!("{} needs a text that is not here: {}", experiment.name, text.fetch),
+            text.command(&data),
+        ));
+    }
+    let corpus = runner.corpus(&data)?;
+    if let Some(text) = &experiment.text {
+        text.check(&data, &corpus)?;
+    }
+    let vocab = study::vocabulary(&data, &corpus);
+    source::complete(runner, |source| experiment.gather(vocab, source)).map(|_| ())
 }
 
 /// Runs every registered experiment in the order of the claims, then writes the claims page into
@@ -91,7 +102,17 @@ pub fn run_all(options: RunnerOptions, dry_run: bool) -> Result<()> {
     let experiments = registered::experiments()?;
     if !dry_run {
         let runner = Runner::new(options, crate::train::stop::on_signal()?);
-        experiments.iter().try_for_each(|experiment| complete(experiment, &runner))?;
+        for experiment in &experiments {
+            let data = experiment.data()?;
+            match &experiment.text {
+                Some(text) if !text.is_there(&data) => anstream::eprintln!(
+                    "warning: {} left out, its text is not here\nhint: {}",
+                    experiment.name,
+                    text.command(&data)
+                ),
+                _ => complete(experiment, &runner)?,
+            }
+        }
     }
     let corpora = Corpora::new(None);
     let ledger = LedgerSource::new(&folder, &corpora)?;

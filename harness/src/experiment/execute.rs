@@ -31,13 +31,18 @@ pub struct Context<'a> {
 
 /// The content address of `run` on `corpus`.
 pub fn key(run: &RunConfig, corpus: &Corpus) -> Result<RunKey> {
+    key_on(run, &corpus.fingerprint.to_hex())
+}
+
+/// The content address of `run` on the text with this fingerprint.
+pub fn key_on(run: &RunConfig, fingerprint: &str) -> Result<RunKey> {
     let width = run.model.dimensions().width;
     let mut run = run.clone();
     // The same weights in another place are the same weights: their hash stays.
     if let Some(init) = &mut run.init {
         init.path = PathBuf::new();
     }
-    RunKey::new(run.model.family(), width, &run, &corpus.fingerprint.to_hex())
+    RunKey::new(run.model.family(), width, &run, fingerprint)
 }
 
 /// Does `run`, or reads its record if it is done; `None` if another process is doing it.

@@ -12,6 +12,8 @@ pub struct Setting<'a> {
     pub data: &'a DataConfig,
     /// Optimiser, schedule, steps.
     pub train: TrainConfig,
+    /// Which implementation computes.
+    pub path: ComputePath,
 }
 
 impl Setting<'_> {
@@ -38,7 +40,7 @@ impl Setting<'_> {
             train,
             seed,
             data_seed: seed,
-            path: ComputePath::Fused,
+            path: self.path,
             init: None,
         };
         run.validate()?;

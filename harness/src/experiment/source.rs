@@ -11,7 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::corpora::Corpora;
 use super::execute;
 use super::record::RunRecord;
+use super::registered::Experiment;
+use super::registered::text::FetchedText;
 use super::runner::Runner;
+use super::study;
 use crate::config::data::DataConfig;
 use crate::config::run::RunConfig;
 use crate::corpus::Corpus;
@@ -33,22 +36,42 @@ pub struct LedgerSource<'a> {
     corpora: &'a Corpora,
     known: Mutex<BTreeMap<String, Option<RunRecord>>>,
     unigram: Mutex<BTreeMap<String, f64>>,
+    texts: Mutex<BTreeMap<String, FetchedText>>,
 }
 
 impl<'a> LedgerSource<'a> {
     /// The runs in `folder`, whose texts `corpora` loads.
     pub fn new(folder: &Path, corpora: &'a Corpora) -> Result<Self> {
         let ledger = folder.join("runs").is_dir().then(|| Ledger::open(folder)).transpose()?;
-        Ok(Self { ledger, corpora, known: Mutex::default(), unigram: Mutex::default() })
+        let (known, unigram, texts) = <_>::default();
+        Ok(Self { ledger, corpora, known, unigram, texts })
     }
 
-    /// The corpus of `data`.
-    pub fn corpus(&self, data: &DataConfig) -> Result<Arc<Corpus>> {
-        self.corpora.load(data)
+    /// Ids that the models of `experiment` have. What it says of a text that has to be fetched
+    /// is remembered, so that its runs are found without the text.
+    pub fn vocabulary(&self, experiment: &Experiment) -> Result<usize> {
+        let data = experiment.data()?;
+        if let Some(text) = &experiment.text {
+            let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+            texts.insert(text_name(&data), text.clone());
+            return Ok(text.vocab);
+        }
+        Ok(study::vocabulary(&data, &*self.corpora.load(&data)?))
+    }
+
+    /// Fingerprint of the text of `run`, and its unigram loss on the evaluation targets in nats.
+    fn text(&self, run: &RunConfig) -> Result<(String, f64)> {
+        let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = texts.get(&text_name(&run.data)) {
+            return Ok((text.fingerprint.clone(), text.unigram_loss_nats));
+        }
+        drop(texts);
+        let corpus = self.corpora.load(&run.data)?;
+        Ok((corpus.fingerprint.to_hex().to_string(), self.unigram_loss_nats(run, &corpus)?))
     }
 
     fn unigram_loss_nats(&self, run: &RunConfig, corpus: &Arc<Corpus>) -> Result<f64> {
-        let name = format!("{:?}", run.data);
+        let name = text_name(&run.data);
         let mut unigram = self.unigram.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(&loss) = unigram.get(&name) {
             return Ok(loss);
@@ -62,18 +85,22 @@ impl<'a> LedgerSource<'a> {
 impl RunSource for LedgerSource<'_> {
     fn find(&self, run: &RunConfig) -> Result<Option<RunRecord>> {
         let Some(ledger) = &self.ledger else { return Ok(None) };
-        let corpus = self.corpora.load(&run.data)?;
-        let key = execute::key(run, &corpus)?;
+        let (fingerprint, unigram) = self.text(run)?;
+        let key = execute::key_on(run, &fingerprint)?;
         let name = key.to_string();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(record) = known.get(&name) {
             return Ok(record.clone());
         }
-        let unigram = self.unigram_loss_nats(run, &corpus)?;
         let record = execute::finished(run, &key, ledger, unigram)?;
         known.insert(name, record.clone());
         Ok(record)
     }
+}
+
+/// Texts are told apart by everything that decides them.
+fn text_name(data: &DataConfig) -> String {
+    format!("{data:?}")
 }
 
 /// What an experiment knows so far and which runs would tell it more.

@@ -44,8 +44,7 @@ pub struct Status {
 
 /// Status of `experiment` in the ledger.
 pub fn of(experiment: &Experiment, ledger: &LedgerSource) -> Result<Status> {
-    let corpus = ledger.corpus(&experiment.data()?)?;
-    let gathered = experiment.gather(&corpus, ledger)?;
+    let gathered = experiment.gather(ledger.vocabulary(experiment)?, ledger)?;
     let complete = gathered.wanted.is_empty();
     let mut findings = Vec::new();
     for claim in registered::claims()? {

@@ -12,7 +12,7 @@ use super::setting::Setting;
 use super::source::{Gathered, RunSource};
 use super::sweep::{self, Sweep};
 use crate::config::data::{DataConfig, TokenizerKind};
-use crate::config::model::ModelConfig;
+use crate::config::model::{ComputePath, ModelConfig};
 use crate::config::run::RunConfig;
 use crate::corpus::Corpus;
 use crate::error::{HarnessError, Result};
@@ -149,7 +149,8 @@ fn run_config(
 ) -> Result<RunConfig> {
     let mut over = definition.entry(subject.family)?.train.clone();
     crate::config::overrides::merge(&mut over, subject.train.cloned().unwrap_or_default());
-    let setting = Setting { data: &definition.data, train: definition.train_with(&over)? };
+    let train = definition.train_with(&over)?;
+    let setting = Setting { data: &definition.data, train, path: ComputePath::Fused };
     setting.run(subject.model, subject.base, subject.parametrization, rate, seed)
 }
 

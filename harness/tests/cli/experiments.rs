@@ -88,3 +88,17 @@ fn cli_ls_lists_every_claim_with_what_it_waits_for() {
     }
     assert!(!folder.path().join("runs").exists(), "listing writes nothing");
 }
+
+#[test]
+fn cli_an_experiment_without_its_text_names_the_command_and_still_reports() {
+    let folder = TempDir::new().unwrap();
+    let refused = crossscale(folder.path(), &["compare", "penn-treebank", "--out", "runs"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let message = stderr(&refused);
+    assert!(message.contains("crossscale data fetch ptb --out runs/data/ptb"), "{message}");
+    let report = ["report", "penn-treebank", "--out", "runs", "--into", "report"];
+    let reported = crossscale(folder.path(), &report);
+    assert!(reported.status.success(), "{}", stderr(&reported));
+    let page = std::fs::read_to_string(folder.path().join("report/report.md")).unwrap();
+    assert!(page.contains("| C8") && page.contains("not run"), "{page}");
+}

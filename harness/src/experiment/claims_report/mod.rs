@@ -41,8 +41,7 @@ pub fn build(experiments: &[Experiment], ledger: &LedgerSource) -> Result<Docume
     let claims = registered::claims()?;
     let mut chapters = Vec::new();
     for experiment in experiments {
-        let corpus = ledger.corpus(&experiment.data()?)?;
-        let gathered = experiment.gather(&corpus, ledger)?;
+        let gathered = experiment.gather(ledger.vocabulary(experiment)?, ledger)?;
         let wanted = gathered.wanted.len();
         let judged = claims
             .iter()

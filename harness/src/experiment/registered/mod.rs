@@ -7,6 +7,7 @@ pub mod paired;
 pub mod perturb;
 pub mod quality;
 mod registry;
+pub mod text;
 pub mod transfer;
 pub mod verdicts;
 
@@ -23,9 +24,8 @@ use super::setting::Setting;
 use super::source::{Gathered, RunSource};
 use super::study;
 use crate::config::data::DataConfig;
-use crate::config::model::ModelConfig;
+use crate::config::model::{ComputePath, ModelConfig};
 use crate::config::train::TrainConfig;
-use crate::corpus::Corpus;
 use crate::error::{HarnessError, Result};
 use crate::experiment::record::RunRecord;
 
@@ -59,6 +59,9 @@ pub struct Experiment {
     /// Optimiser, schedule, steps.
     #[serde(default)]
     pub train: TrainConfig,
+    /// The text, where it has to be fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<text::FetchedText>,
     /// Learning rate against width.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<transfer::TransferPlan>,
@@ -190,15 +193,14 @@ impl Experiment {
 
     /// Setting of the runs, with `over` laid on `[train]`.
     fn setting(&self, over: &Table) -> Result<Setting<'_>> {
-        Ok(Setting { data: &self.data, train: self.train.with(over)? })
+        Ok(Setting { data: &self.data, train: self.train.with(over)?, path: ComputePath::Fused })
     }
 
-    /// What the finished runs say and which are wanted next.
-    pub fn gather(&self, corpus: &Corpus, source: &dyn RunSource) -> Result<Gathered<Outcome>> {
+    /// What the finished runs say and which are wanted next; models have `vocab` ids.
+    pub fn gather(&self, vocab: usize, source: &dyn RunSource) -> Result<Gathered<Outcome>> {
         fn wrap<T>(gathered: Gathered<T>, make: impl Fn(T) -> Outcome) -> Gathered<Outcome> {
             Gathered { outcome: make(gathered.outcome), wanted: gathered.wanted }
         }
-        let vocab = study::vocabulary(&self.data()?, corpus);
         if let Some(ladder) = &self.ladder {
             let gathered = ladder::gather(ladder, vocab, source)?;
             return Ok(wrap(gathered, |study| Outcome::Ladder(Box::new(study))));

@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::Experiment;
+use crate::config::model::ComputePath;
 use crate::error::Result;
 use crate::experiment::record::RunRecord;
+use crate::experiment::setting::Setting;
 use crate::experiment::source::{Gathered, RunSource};
 use crate::experiment::study::SearchOutcome;
 use crate::experiment::sweep::Sweep;
@@ -24,6 +26,9 @@ pub struct Arm {
     /// Keys laid on `[train]`.
     #[serde(default)]
     pub train: Table,
+    /// Which implementation computes.
+    #[serde(default)]
+    pub path: ComputePath,
     /// Parametrization table.
     pub parametrization: String,
     /// Width of the base model.
@@ -79,7 +84,7 @@ pub fn gather(
 ) -> Result<Gathered<PairedOutcome>> {
     let mut wanted = Vec::new();
     let mut side = |arm: &Arm| -> Result<ArmOutcome> {
-        let setting = experiment.setting(&arm.train)?;
+        let setting = Setting { path: arm.path, ..experiment.setting(&arm.train)? };
         let base = super::model(&arm.family, &arm.model, vocab, arm.base_width)?;
         let model = base.at_width(arm.width);
         let make =

@@ -12,6 +12,7 @@ use crate::experiment::source::RunSource;
 use crate::statistics::Verdict;
 
 mod quality;
+mod text;
 
 const VOCAB: usize = 512;
 

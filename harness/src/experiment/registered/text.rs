@@ -1,0 +1,56 @@
+//! A text that is not inside the program, as the experiment that needs it describes it.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::data::DataConfig;
+use crate::corpus::Corpus;
+use crate::error::{HarnessError, Result};
+
+/// What an experiment fixes about a text that its user has to fetch. With these facts its
+/// finished runs are found, and reported on, where the text itself must not be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FetchedText {
+    /// Its name for `crossscale data fetch`.
+    pub fetch: String,
+    /// Hash of tokenizer, tokens and boundaries, as `corpus.toml` gives it.
+    pub fingerprint: String,
+    /// Ids of its tokenizer.
+    pub vocab: usize,
+    /// Loss of the unigram distribution on the evaluation targets, in nats.
+    pub unigram_loss_nats: f64,
+}
+
+impl FetchedText {
+    /// The command that makes it where `data` looks for it.
+    pub fn command(&self, data: &DataConfig) -> String {
+        let folder = data.tokens.as_deref().unwrap_or(Path::new("FOLDER"));
+        format!("crossscale data fetch {} --out {}", self.fetch, folder.display())
+    }
+
+    /// Whether it lies where `data` looks for it.
+    pub fn is_there(&self, data: &DataConfig) -> bool {
+        data.tokens.as_deref().is_some_and(Path::is_dir)
+    }
+
+    /// # Errors
+    /// If `corpus` is another text than the experiment was registered with.
+    pub fn check(&self, data: &DataConfig, corpus: &Corpus) -> Result<()> {
+        let found = corpus.fingerprint.to_hex();
+        if found.as_str() == self.fingerprint && corpus.vocabulary().size == self.vocab {
+            return Ok(());
+        }
+        let folder = data.tokens.as_deref().unwrap_or(Path::new("")).display();
+        Err(HarnessError::config(
+            format!(
+                "{folder} holds another text (fingerprint {}…) than the experiment was \
+                 registered with ({}…)",
+                &found[..12],
+                self.fingerprint.get(..12).unwrap_or(&self.fingerprint)
+            ),
+            format!("remove {folder}, then: {}", self.command(data)),
+        ))
+    }
+}
