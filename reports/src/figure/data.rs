@@ -102,6 +102,28 @@ pub struct TrainingFigure {
     pub provenance: Provenance,
 }
 
+/// Trials of one family's search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchSeries {
+    /// Name in the legend.
+    pub family: String,
+    /// Loss of every trial in the order tried, nats; absent where it diverged.
+    pub losses_nats: Vec<Option<f64>>,
+}
+
+/// Searches of several families, with the same number of trials.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SearchFigure {
+    /// Families, in the report's fixed order.
+    pub series: Vec<SearchSeries>,
+    /// Loss of predicting every masked token by its frequency in the training text, nats.
+    pub unigram_loss_nats: Option<f64>,
+    /// Budget and setting, for the caption.
+    pub setting: String,
+    /// Command and runs.
+    pub provenance: Provenance,
+}
+
 /// One perturbed hyper-parameter set, run at two widths.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PerturbationPoint {

@@ -11,6 +11,7 @@ mod coordinate;
 mod data;
 mod page;
 mod perturbation;
+mod search;
 mod size;
 mod style;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod transfer;
 
 pub use coordinate::coordinate_check;
 pub use perturbation::perturbation_scatter;
+pub use search::search_progress;
 pub use size::{
     loss_vs_flops, loss_vs_non_embedding_parameters, loss_vs_parameters, loss_vs_wall_time,
 };
@@ -28,8 +30,8 @@ pub use transfer::learning_rate_transfer;
 
 pub use data::{
     CoordinateFigure, CoordinateLine, CoordinatePanel, LossPoint, LossSeries, PerturbationFigure,
-    PerturbationPoint, RateCurve, RatePoint, SizeFigure, TrainingCurve, TrainingFigure,
-    TransferFigure, TransferPanel,
+    PerturbationPoint, RateCurve, RatePoint, SearchFigure, SearchSeries, SizeFigure, TrainingCurve,
+    TrainingFigure, TransferFigure, TransferPanel,
 };
 
 use axis::{Axis, Scale};

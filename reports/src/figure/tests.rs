@@ -105,6 +105,37 @@ fn perturbation() -> PerturbationFigure {
     }
 }
 
+fn search() -> SearchFigure {
+    let series = |(place, family): (usize, &str)| {
+        let trial = |index: usize| {
+            let loss = 4.9 + 0.3 * wobble(40 * place + index) - 0.05 * place as f64;
+            (index % 17 != 5).then_some(loss)
+        };
+        SearchSeries { family: family.to_owned(), losses_nats: (0..37).map(trial).collect() }
+    };
+    let names = ["PT (mup)", "BERT (post-LN)", "Transformer (pre-LN)", "Universal Transformer"];
+    SearchFigure {
+        series: names.into_iter().enumerate().map(series).collect(),
+        unigram_loss_nats: Some(5.25),
+        setting: "sotu, 73 thousand parameters".to_owned(),
+        provenance: provenance(),
+    }
+}
+
+#[test]
+fn invariant_best_so_far_never_rises_and_divergence_is_no_best() {
+    let mut data = search();
+    data.series.truncate(1);
+    data.series[0].losses_nats = vec![None, Some(5.0), Some(5.5), None, Some(4.5)];
+    let figure = search_progress(&data, "search").unwrap();
+    let csv = figure.data.to_csv().unwrap();
+    let best: Vec<&str> = csv.lines().skip(1).map(|l| l.rsplit(',').next().unwrap()).collect();
+    assert_eq!(best, ["", "5.0000", "5.0000", "5.0000", "4.5000"]);
+    assert_eq!(csv.matches(",div,").count(), 2, "{csv}");
+    data.series[0].losses_nats = vec![None];
+    assert!(search_progress(&data, "search").is_err());
+}
+
 fn coordinate() -> CoordinateFigure {
     let panel = |title: &str, slope: f64| {
         let line = |(place, step): (usize, u64)| {
@@ -143,6 +174,7 @@ pub(crate) fn all() -> Vec<Figure> {
         training_curves(&training(), "").unwrap(),
         perturbation_scatter(&perturbation()).unwrap(),
         coordinate_check(&coordinate(), "").unwrap(),
+        search_progress(&search(), "search_progress").unwrap(),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! Tables of a quality search.
 
-use reports::{Block, Cell, Column, Provenance, Table};
+use reports::figure::{self, SearchFigure, SearchSeries};
+use reports::{Block, Cell, Column, Figure, Provenance, Table};
 
 use super::{Chapter, own_name};
 use crate::error::Result;
@@ -14,10 +15,30 @@ const REFERENCE: &str = "ut";
 /// Blocks of the section.
 pub fn blocks(chapter: &Chapter, outcome: &QualityOutcome) -> Result<Vec<Block>> {
     let mut blocks = vec![Block::Table(winners(chapter, outcome)?)];
+    blocks.extend(progress(chapter, outcome)?.map(Block::Figure));
     for search in &outcome.families {
         blocks.push(Block::Table(trials(chapter, outcome, search)?));
     }
     Ok(blocks)
+}
+
+/// Best loss so far of every family; nothing before the first trial without divergence.
+fn progress(chapter: &Chapter, outcome: &QualityOutcome) -> Result<Option<Figure>> {
+    let tried = || outcome.families.iter().flat_map(|f| &f.trials).filter_map(|t| t.run.as_ref());
+    if !tried().any(|run| run.loss_nats.is_some()) {
+        return Ok(None);
+    }
+    let of = |search: &FamilySearch| SearchSeries {
+        family: tables::title(&search.family).to_owned(),
+        losses_nats: search.trials.iter().map_while(|t| Some(t.run.as_ref()?.loss_nats)).collect(),
+    };
+    let data = SearchFigure {
+        series: outcome.families.iter().map(of).collect(),
+        unigram_loss_nats: tried().next().map(|run| run.unigram_loss_nats),
+        setting: format!("{} total parameters", outcome.definition.budgets[0]),
+        provenance: Provenance::new(chapter.command(), tried().map(|run| run.id.clone())),
+    };
+    Ok(Some(figure::search_progress(&data, &own_name(chapter, "progress"))?))
 }
 
 /// Start and winner of every family with fresh seeds, and how far both are from the reference.
