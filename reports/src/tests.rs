@@ -179,7 +179,7 @@ fn invariant_html_report_stands_alone_and_is_escaped() {
 fn invariant_writing_leaves_whole_files_and_repeats_exactly() {
     let folder = std::env::temp_dir().join(format!("crossscale-reports-{}", std::process::id()));
     let paths = document().write(&folder).unwrap();
-    assert_eq!(paths.len(), 2 + 1 + 2 * 6);
+    assert_eq!(paths.len(), 2 + 1 + 2 * 7);
     let read = || paths.iter().map(|path| std::fs::read(path).unwrap()).collect::<Vec<_>>();
     let first = read();
     document().write(&folder).unwrap();

@@ -130,7 +130,7 @@ fn invariant_best_so_far_never_rises_and_divergence_is_no_best() {
     let figure = search_progress(&data, "search").unwrap();
     let csv = figure.data.to_csv().unwrap();
     let best: Vec<&str> = csv.lines().skip(1).map(|l| l.rsplit(',').next().unwrap()).collect();
-    assert_eq!(best, ["", "5.0000", "5.0000", "5.0000", "4.5000"]);
+    assert_eq!(best, ["–", "5.0", "5.0", "5.0", "4.5"]);
     assert_eq!(csv.matches(",div,").count(), 2, "{csv}");
     data.series[0].losses_nats = vec![None];
     assert!(search_progress(&data, "search").is_err());
