@@ -167,12 +167,42 @@ impl Bench {
 
     /// All rows of `names`' tables, or those of rules with `part` in their name.
     pub fn matrix(&self, names: &[String], part: Option<&str>) -> Result<Vec<Row>> {
-        let mut all = Vec::new();
+        workers::map(&self.changes(names, part)?, |mutation| self.row(mutation))
+    }
+
+    /// The mutations behind [`Bench::matrix`]: those that change anything.
+    pub fn changes(&self, names: &[String], part: Option<&str>) -> Result<Vec<Mutation>> {
+        let mut effective = Vec::new();
         for name in names {
-            all.extend(mutations(self.tables.get(name)?)?);
+            for mutation in mutations(self.tables.get(name)?)? {
+                let wanted = part.is_none_or(|part| mutation.rule.contains(part));
+                if wanted && self.changes_a_rule(&mutation)? {
+                    effective.push(mutation);
+                }
+            }
         }
-        all.retain(|mutation| part.is_none_or(|part| mutation.rule.contains(part)));
-        workers::map(&all, |mutation| self.row(mutation))
+        Ok(effective)
+    }
+
+    /// Whether `mutation` gives any family with recorded cells another rule, recorded or not: a
+    /// factor that is one everywhere cannot be left out.
+    fn changes_a_rule(&self, mutation: &Mutation) -> Result<bool> {
+        let Kind::Derived(change) = &mutation.kind else { return Ok(true) };
+        let table = self.tables.get(&mutation.table)?;
+        let own = self.recorded.iter().filter(|old| old.cell.table == mutation.table);
+        for old in own {
+            for variant in [Variant::Plain, Variant::Deep, Variant::Tied] {
+                let cell = Cell { variant, ..old.cell.clone() };
+                let (model, base) = cell.models(self.data.vocab)?;
+                let resolved = subject::resolve(&model, &base, table)?;
+                let mut changed = resolved.clone();
+                change(&mut changed);
+                if changed != resolved {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Applies every check to `mutation`.
@@ -293,5 +323,28 @@ impl Bench {
             }
         }
         Ok((initial, trained, worst.map_or_else(String::new, |(_, text)| text)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn invariant_a_factor_of_one_left_out_is_no_change() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden");
+        let bench = Bench::load(&golden, false).unwrap();
+        let rules = |table: &str| -> Vec<String> {
+            let changes = bench.changes(&[table.to_owned()], Some("derived: ")).unwrap();
+            changes.into_iter().map(|mutation| mutation.rule).collect()
+        };
+        // `standard` scales no clip and its tied decoder learns as fast as its token table.
+        let standard = ["derived: init std", "derived: rate by tensor", "derived: own width ratio"];
+        assert_eq!(rules("standard"), standard);
+        assert_eq!(rules("pt-2026").len(), derived().len(), "every factor is another than one");
+        let exponents = bench.changes(&["standard".to_owned()], Some(".learning_rate")).unwrap();
+        assert!(!exponents.is_empty(), "an exponent changed is always counted");
     }
 }
