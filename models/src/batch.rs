@@ -21,7 +21,7 @@ pub struct DropoutKey {
 }
 
 /// Token ids `(sequences, length)`, row-major, with masked positions already replaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Input ids after masking.
     pub ids: Vec<u32>,

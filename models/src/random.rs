@@ -1,6 +1,8 @@
 //! Counter-based random streams: the same (seed, purpose, name, index) gives the same numbers
 //! on every run and device, whatever else has been drawn before.
 
+use std::io::Write;
+
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
@@ -48,7 +50,7 @@ impl Stream {
     pub fn named(seed: u64, purpose: Purpose, name: &str, index: u64) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(STREAM_VERSION);
         hasher.update(&seed.to_le_bytes());
-        hasher.update(format!("{purpose:?}").as_bytes());
+        write!(hasher, "{purpose:?}").expect("a hash takes any bytes");
         hasher.update(&[0]);
         hasher.update(name.as_bytes());
         let mut generator = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use models::batch::Target;
+use models::batch::{Batch, Target};
 use models::random::{Purpose, Stream};
 
 use super::masking::Masker;
@@ -81,15 +81,12 @@ impl EvaluationSet {
         let chosen = &self.chosen[first..last];
         // Splits never share masks, though they share the seed.
         let name = format!("{:?}", self.split);
-        let mut rows: Vec<(usize, Stream)> = chosen
-            .iter()
-            .map(|&place| {
-                let index = place as u64;
-                (place, Stream::named(self.seed, Purpose::EvaluationMask, &name, index))
-            })
-            .collect();
+        let rows = chosen.iter().map(|&place| (place, place as u64));
+        let mask = |index| Stream::named(self.seed, Purpose::EvaluationMask, &name, index);
         let stream = self.corpus.split(self.split);
-        let batch = self.masker.batch(stream, &self.sequences, &mut rows);
+        let mut batch = Batch::default();
+        self.masker.fill((stream, &self.sequences), rows, mask, &mut batch);
+        batch.targets.shrink_to_fit();
         let document_of = |target: &Target| {
             let row = target.position as usize / batch.length;
             let place = target.position as usize % batch.length;

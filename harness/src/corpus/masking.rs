@@ -61,29 +61,41 @@ impl Masker {
         }
     }
 
-    /// A batch of the sequences `rows`, each with the random stream that masks it. Padded
-    /// sequences are filled up to the longest of the batch.
-    pub fn batch(
+    /// Makes `batch` the batch of the sequences `rows`, each with the key of the random stream
+    /// that masks it. Padded sequences are filled up to the longest of the batch.
+    pub fn fill(
         &self,
-        tokens: &TokenStream,
-        sequences: &Sequences,
-        rows: &mut [(usize, Stream)],
-    ) -> Batch {
-        let longest = rows.iter().map(|(index, _)| sequences.range(*index).len()).max();
+        (tokens, sequences): (&TokenStream, &Sequences),
+        rows: impl Iterator<Item = (usize, u64)> + Clone,
+        stream: impl Fn(u64) -> Stream,
+        batch: &mut Batch,
+    ) {
+        let longest = rows.clone().map(|(index, _)| sequences.range(index).len()).max();
         let length = longest.expect("a batch has at least one sequence");
-        let mut ids = Vec::with_capacity(rows.len() * length);
-        let mut attention = sequences.padded().then(|| Vec::with_capacity(rows.len() * length));
-        let mut targets = Vec::new();
-        for (row, (index, stream)) in rows.iter_mut().enumerate() {
-            let range = sequences.range(*index);
+        let count = rows.clone().count();
+        let Batch { ids, attention, targets, .. } = batch;
+        ids.clear();
+        ids.reserve(count * length);
+        targets.clear();
+        // Every token may be one: no later batch of this size needs more.
+        targets.reserve(count * length);
+        if sequences.padded() {
+            let attention = attention.get_or_insert_default();
+            attention.clear();
+            attention.reserve(count * length);
+        } else {
+            *attention = None;
+        }
+        for (row, (index, key)) in rows.enumerate() {
+            let range = sequences.range(index);
             let words = range.len();
-            tokens.tokens.copy_into(range, &mut ids);
-            self.apply(&mut ids[row * length..], row * length, stream, &mut targets);
+            tokens.tokens.copy_into(range, ids);
+            self.apply(&mut ids[row * length..], row * length, &mut stream(key), targets);
             ids.resize((row + 1) * length, self.padding);
-            if let Some(attention) = &mut attention {
+            if let Some(attention) = attention {
                 attention.extend((0..length).map(|place| place < words));
             }
         }
-        Batch { ids, attention, targets, sequences: rows.len(), length, dropout: None }
+        (batch.sequences, batch.length, batch.dropout) = (count, length, None);
     }
 }

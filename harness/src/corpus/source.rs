@@ -57,6 +57,10 @@ impl BatchSource for CorpusSource {
         self.training.micro_batch(step, micro, self.micro_batches)
     }
 
+    fn refill(&self, step: u64, micro: usize, batch: &mut Batch) {
+        self.training.refill((step, micro, self.micro_batches), batch);
+    }
+
     fn evaluation(&self) -> &[EvaluationBatch] {
         &self.evaluation
     }

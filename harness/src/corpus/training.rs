@@ -1,6 +1,5 @@
 //! Training batches.
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use models::batch::Batch;
@@ -97,29 +96,29 @@ impl TrainingBatches {
 
     /// The whole batch of `step`, from 0.
     pub fn batch(&self, step: u64) -> Batch {
-        self.rows(step, 0..self.sequences_per_batch)
+        self.micro_batch(step, 0, 1)
     }
 
     /// Part `part` of the batch of `step` in `parts` parts: the same sequences with the same
     /// masks, in order; sizes differ by at most one sequence. Weight a part's mean loss by its
     /// number of targets to get the whole batch's mean.
     pub fn micro_batch(&self, step: u64, part: usize, parts: usize) -> Batch {
-        assert!(part < parts, "part {part} of {parts}");
-        assert!(parts <= self.sequences_per_batch, "{parts} parts leave some empty");
-        let cut = |part: usize| part * self.sequences_per_batch / parts;
-        self.rows(step, cut(part)..cut(part + 1))
+        let mut batch = Batch::default();
+        self.refill((step, part, parts), &mut batch);
+        batch
     }
 
-    fn rows(&self, step: u64, rows: Range<usize>) -> Batch {
+    /// [`micro_batch`](Self::micro_batch) of `(step, part, parts)` in the memory of `batch`: a
+    /// step after the first allocates nothing here.
+    pub fn refill(&self, (step, part, parts): (u64, usize, usize), batch: &mut Batch) {
+        assert!(part < parts, "part {part} of {parts}");
+        assert!(parts <= self.sequences_per_batch, "{parts} parts leave some empty");
+        let cut = |part: usize| (part * self.sequences_per_batch / parts) as u64;
         let first = step * self.sequences_per_batch as u64;
-        let mut rows: Vec<(usize, Stream)> = rows
-            .map(|row| {
-                let slot = first + row as u64;
-                let stream = Stream::new(self.data_seed, Purpose::TrainingMask, slot);
-                (self.sequence(slot) as usize, stream)
-            })
-            .collect();
-        self.masker.batch(&self.corpus.train, &self.sequences, &mut rows)
+        let slots = first + cut(part)..first + cut(part + 1);
+        let rows = slots.map(|slot| (self.sequence(slot) as usize, slot));
+        let stream = |slot| Stream::new(self.data_seed, Purpose::TrainingMask, slot);
+        self.masker.fill((&self.corpus.train, &self.sequences), rows, stream, batch);
     }
 
     fn sequence(&self, slot: u64) -> u32 {

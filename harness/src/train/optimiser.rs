@@ -15,7 +15,7 @@ const CLIP_EPSILON: f64 = 1e-6;
 /// plain definition and serves known answers.
 pub trait Real: Copy + Send + Sync + PartialEq + std::fmt::Debug + Default {
     /// One AdamW step of all `groups`.
-    fn update(buffers: Buffers<'_, Self>, groups: &[StepGroup], step: &Step);
+    fn update(buffers: Buffers<'_, Self>, groups: impl Iterator<Item = StepGroup>, step: &Step);
 
     /// Sum of squares in f64.
     fn sum_of_squares(values: &[Self]) -> f64;
@@ -38,7 +38,7 @@ pub struct Buffers<'a, F> {
 }
 
 impl Real for f32 {
-    fn update(buffers: Buffers<'_, Self>, groups: &[StepGroup], step: &Step) {
+    fn update(buffers: Buffers<'_, Self>, groups: impl Iterator<Item = StepGroup>, step: &Step) {
         let Buffers { parameters, first, second, gradients } = buffers;
         adamw::update(State { parameters, first, second, gradients }, groups, step);
     }
@@ -53,14 +53,14 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
-    fn update(buffers: Buffers<'_, Self>, groups: &[StepGroup], step: &Step) {
+    fn update(buffers: Buffers<'_, Self>, groups: impl Iterator<Item = StepGroup>, step: &Step) {
         let Buffers { parameters, first, second, gradients } = buffers;
         let &Step { beta1, beta2, count, gradient_scale } = step;
         let correction1 = 1.0 - beta1.powf(count as f64);
         let correction2 = 1.0 - beta2.powf(count as f64);
         for group in groups {
-            let &StepGroup { learning_rate, weight_decay, epsilon, .. } = group;
-            for index in group.range.clone() {
+            let StepGroup { range, learning_rate, weight_decay, epsilon } = group;
+            for index in range {
                 let gradient = gradients[index] * gradient_scale;
                 let (m, v) = (&mut first[index], &mut second[index]);
                 *m = beta1 * *m + (1.0 - beta1) * gradient;
@@ -200,10 +200,10 @@ impl<F: Real> AdamW<F> {
             weight_decay: weight_decay * group.weight_decay,
             epsilon: epsilon * group.epsilon,
         };
-        let groups: Vec<StepGroup> = self.groups.iter().map(of_step).collect();
+        let groups = self.groups.iter().map(of_step);
         let step = Step { beta1, beta2, count: self.steps, gradient_scale: gradient_factor };
         let (first, second) = (&mut self.first_moment[..], &mut self.second_moment[..]);
-        F::update(Buffers { parameters, first, second, gradients }, &groups, &step);
+        F::update(Buffers { parameters, first, second, gradients }, groups, &step);
     }
 }
 

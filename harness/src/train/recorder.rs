@@ -3,6 +3,7 @@
 //! `metrics.csv`, `evaluation.csv` and `documents.csv` are functions of the configuration: two
 //! runs give the same bytes. Everything read from a clock is in `timing.csv` alone.
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub struct Recorder {
     metrics: Table,
     timing: Table,
     evaluation: Table,
+    /// The row being written; its memory is reused.
+    row: String,
     /// Loss of the first step, if the files had one.
     pub first_loss_nats: Option<f64>,
     /// Loss of the last step kept, if the files had one.
@@ -69,6 +72,7 @@ impl Recorder {
             metrics,
             timing,
             evaluation,
+            row: String::new(),
             first_loss_nats: loss(rows.first()),
             last_loss_nats: loss(rows.last()),
             seconds: times.last().and_then(|row| field(row, 1)).unwrap_or(0.0),
@@ -80,10 +84,14 @@ impl Recorder {
     pub fn step(&mut self, metrics: &StepMetrics, seconds: f64) -> Result<()> {
         let StepMetrics { step, tokens, loss_nats, auxiliary, gradient_norm, learning_rate } =
             metrics;
-        self.metrics.append(&format!(
-            "{step},{tokens},{loss_nats},{auxiliary},{gradient_norm},{learning_rate}\n"
-        ))?;
-        self.timing.append(&format!("{step},{seconds:.6}\n"))
+        let Self { row, .. } = self;
+        row.clear();
+        writeln!(row, "{step},{tokens},{loss_nats},{auxiliary},{gradient_norm},{learning_rate}")
+            .expect("writing to a string cannot fail");
+        self.metrics.append(row)?;
+        row.clear();
+        writeln!(row, "{step},{seconds:.6}").expect("writing to a string cannot fail");
+        self.timing.append(row)
     }
 
     /// Appends one evaluation after `step` steps.
@@ -140,7 +148,8 @@ impl Table {
     }
 
     fn append(&mut self, row: &str) -> Result<()> {
-        self.file.write_all(row.as_bytes()).map_err(HarnessError::io(&self.path))
+        // Inside a closure, so that the path is copied for an error only, not for every row.
+        self.file.write_all(row.as_bytes()).map_err(|error| HarnessError::io(&self.path)(error))
     }
 
     fn sync(&self) -> Result<()> {

@@ -19,6 +19,12 @@ pub trait BatchSource: Send + Sync {
     /// `dropout` is left empty; the trainer sets it.
     fn training_batch(&self, step: u64, micro: usize) -> Batch;
 
+    /// Makes `batch` the [`training_batch`](Self::training_batch) of `step` and `micro`, in its
+    /// own memory if the source can.
+    fn refill(&self, step: u64, micro: usize, batch: &mut Batch) {
+        *batch = self.training_batch(step, micro);
+    }
+
     /// The fixed evaluation batches.
     fn evaluation(&self) -> &[EvaluationBatch];
 }

@@ -46,6 +46,8 @@ struct Trainer<'a> {
     gradients: Vec<f32>,
     /// Gradients of one part, when a batch is computed in several.
     partial: Vec<f32>,
+    /// The parts of a step's batch; their memory is reused.
+    batches: Vec<Batch>,
     update: Update<f32>,
     plateau: Plateau,
     /// Parameters of the best evaluation, if they are wanted and known.
@@ -90,6 +92,7 @@ impl<'a> Trainer<'a> {
             parameters,
             gradients: vec![0.0; total],
             partial: vec![0.0; if config.micro_batches > 1 { total } else { 0 }],
+            batches: vec![Batch::default(); config.micro_batches],
             update,
             plateau,
             best: None,
@@ -216,38 +219,41 @@ impl<'a> Trainer<'a> {
     /// [`PartGradients::Sum`] gradients and auxiliary objectives are added up as they are; the
     /// loss reported is the mean all the same.
     fn loss_and_gradients(&mut self, index: u64) -> Result<BatchLoss> {
-        let parts = self.job.config.micro_batches;
-        let batches: Vec<Batch> = (0..parts).map(|part| self.batch(index, part)).collect();
+        self.draw(index);
+        let Self { job, batches, parameters, gradients, partial, .. } = self;
         let targets: usize = batches.iter().map(|batch| batch.targets.len()).sum();
         if targets == 0 {
             return Err(models::ModelError::Batch(format!("no target in step {}", index + 1)))?;
         }
         self.tokens += batches.iter().map(tokens).sum::<u64>();
-        let engine = &mut self.job.engine;
+        let engine = &mut job.engine;
         if let [batch] = batches.as_slice() {
-            return Ok(engine.loss_and_gradients(&self.parameters, batch, &mut self.gradients)?);
+            return Ok(engine.loss_and_gradients(parameters, batch, gradients)?);
         }
         let mut total = BatchLoss { loss_nats: 0.0, auxiliary: 0.0 };
-        self.gradients.fill(0.0);
+        gradients.fill(0.0);
         for batch in batches.iter().filter(|batch| !batch.targets.is_empty()) {
-            let loss = engine.loss_and_gradients(&self.parameters, batch, &mut self.partial)?;
+            let loss = engine.loss_and_gradients(parameters, batch, partial)?;
             let share = batch.targets.len() as f64 / targets as f64;
             total.loss_nats += share * loss.loss_nats;
-            let weight = match self.job.config.part_gradients {
+            let weight = match job.config.part_gradients {
                 PartGradients::Mean => share,
                 PartGradients::Sum => 1.0,
             };
             total.auxiliary += weight * loss.auxiliary;
-            add_scaled(&mut self.gradients, &self.partial, weight as f32);
+            add_scaled(gradients, partial, weight as f32);
         }
         Ok(total)
     }
 
-    fn batch(&self, index: u64, part: usize) -> Batch {
-        let mut batch = self.job.source.training_batch(index, part);
-        let step = index * self.job.config.micro_batches as u64 + part as u64;
-        batch.dropout = self.job.dropout_seed.map(|seed| DropoutKey { seed, step });
-        batch
+    /// Makes `batches` the parts of step `index`.
+    fn draw(&mut self, index: u64) {
+        let first = index * self.batches.len() as u64;
+        for (part, batch) in self.batches.iter_mut().enumerate() {
+            self.job.source.refill(index, part, batch);
+            let step = first + part as u64;
+            batch.dropout = self.job.dropout_seed.map(|seed| DropoutKey { seed, step });
+        }
     }
 
     fn evaluate(&mut self, done: u64, observer: &mut dyn Observer) -> Result<Evaluation> {

@@ -10,6 +10,9 @@ use super::math::{LANES, fma};
 /// Entries per task; part of the definition of [`sum_of_squares`].
 const CHUNK: usize = 1 << 14;
 
+/// Chunks of [`sum_of_squares`] that are summed before the next ones are looked at.
+const CHUNKS_AT_ONCE: usize = 512;
+
 /// One range of the flat buffer with its constants (Loshchilov and Hutter, arXiv 1711.05101).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
@@ -105,11 +108,14 @@ multiversion! {
 
 /// One AdamW step on every range:
 /// `p <- (1 - lr wd) p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)`.
-pub fn update(state: State, groups: &[Group], step: &Step) {
+///
+/// Groups are taken one by one, so that a caller whose rates change with every step need not keep
+/// a list of them.
+pub fn update(state: State, groups: impl Iterator<Item = Group>, step: &Step) {
     let State { parameters, first, second, gradients } = state;
     for group in groups {
-        let constants = Constants::new(group, step);
-        let range = group.range.clone();
+        let constants = Constants::new(&group, step);
+        let range = group.range;
         let (p, m) = (&mut parameters[range.clone()], &mut first[range.clone()]);
         let (v, g) = (&mut second[range.clone()], &gradients[range]);
         if p.len() <= CHUNK || rayon::current_num_threads() == 1 {
@@ -147,8 +153,17 @@ pub fn sum_of_squares(x: &[f32]) -> f64 {
     if x.len() <= CHUNK || rayon::current_num_threads() == 1 {
         return x.chunks(CHUNK).map(chunk_squares).sum();
     }
-    let partial: Vec<f64> = x.par_chunks(CHUNK).map(chunk_squares).collect();
-    partial.iter().sum()
+    // Many chunks at a time, so that their sums need no memory but the stack's.
+    let mut partial = [0f64; CHUNKS_AT_ONCE];
+    let mut sum = 0.0;
+    for part in x.chunks(CHUNKS_AT_ONCE * CHUNK) {
+        let partial = &mut partial[..part.len().div_ceil(CHUNK)];
+        partial.par_iter_mut().zip(part.par_chunks(CHUNK)).for_each(|(sum, chunk)| {
+            *sum = chunk_squares(chunk);
+        });
+        sum = partial.iter().fold(sum, |sum, partial| sum + partial);
+    }
+    sum
 }
 
 #[cfg(test)]
@@ -177,7 +192,7 @@ mod tests {
                 pool.install(|| {
                     let state =
                         State { parameters: &mut p, first: &mut m, second: &mut v, gradients: &g };
-                    update(state, &groups, &step);
+                    update(state, groups.iter().cloned(), &step);
                 });
                 for (i, entry) in exact.iter_mut().enumerate() {
                     let group = &groups[usize::from(i >= 17)];

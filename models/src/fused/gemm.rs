@@ -115,7 +115,8 @@ pub enum Update {
 }
 
 thread_local! {
-    /// Panels of B of the product at hand; grows to what the thread has needed and stays.
+    /// Panels of B of the product at hand. Every thread has room for any product of a step from
+    /// its first on, so that what it allocates does not hang on which tasks it gets.
     static PANELS: RefCell<Buffer> = RefCell::default();
 }
 
@@ -136,7 +137,7 @@ pub fn multiply(alpha: f32, a: Matrix, b: Matrix, update: Update, c: MatrixMut) 
     PANELS.with_borrow_mut(|panels| {
         for first in (0..columns).step_by(chunk) {
             let columns = chunk.min(columns - first);
-            panels.reserve(packed_len(depth, columns));
+            panels.reserve(packed_len(depth, columns).max(PACKED_ENTRIES));
             b.pack(first, columns, panels.as_mut_slice());
             let right = Right::Packed(panels.as_slice());
             let data = &mut data[first..];

@@ -122,28 +122,39 @@ pub(super) struct Topics {
     pub stride: usize,
 }
 
+/// `h = factor phi / max(sum phi, epsilon)` with phi of the scores; returns the sum.
+#[inline(always)]
+fn topics_row(how: &Topics, phi: impl Fn(f32) -> f32, y: &[f32], h: &mut [f32]) -> f32 {
+    let sum = sum1(y, |v| phi(how.score * v));
+    let inverse = how.factor / sum.max(how.epsilon);
+    for (h, &y) in h.iter_mut().zip(y) {
+        *h = phi(how.score * y) * inverse;
+    }
+    sum
+}
+
 #[inline(always)]
 fn topics_body<const FMA: bool>(how: &Topics, scores: &[f32], h: &mut [f32], sums: &mut [f32]) {
     let rows = scores.chunks_exact(how.stride).zip(h.chunks_exact_mut(how.stride)).zip(sums);
     for ((y, h), sum) in rows {
         let (y, h) = (&y[how.first..], &mut h[how.first..]);
-        if how.potential == Potential::Exp {
-            *sum = softmax_row::<FMA>(|v| how.score * v, y, h);
-            let inverse = how.factor / *sum;
-            for h in h.iter_mut() {
-                *h *= inverse;
+        *sum = match how.potential {
+            Potential::Square => topics_row(how, |v| v * v, y, h),
+            Potential::Abs => topics_row(how, |v| v.max(0.0), y, h),
+            Potential::Exp => {
+                let sum = softmax_row::<FMA>(|v| how.score * v, y, h);
+                let inverse = how.factor / sum;
+                for h in h.iter_mut() {
+                    *h *= inverse;
+                }
+                sum
             }
-        } else {
-            *sum = sum1(y, |v| (how.score * v).max(0.0));
-            let inverse = how.factor / sum.max(how.epsilon);
-            for (h, &y) in h.iter_mut().zip(y) {
-                *h = (how.score * y).max(0.0) * inverse;
-            }
-        }
+        };
     }
 }
 multiversion! {
-    /// `h = factor phi(score y) / max(sum phi(score y), epsilon)`, phi `max(., 0)` or `exp`.
+    /// `h = factor phi(score y) / max(sum phi(score y), epsilon)`, phi the square, `max(., 0)` or
+    /// `exp`.
     pub(super) fn topics(how: &Topics, scores: &[f32], h: &mut [f32], sums: &mut [f32])
         = topics_body
 }
@@ -163,22 +174,27 @@ fn topics_backward_body<const FMA: bool>(
             d_y.fill(0.0);
             continue;
         }
-        let soft = how.potential == Potential::Exp;
-        let free = soft || sum > how.epsilon;
+        let free = sum > how.epsilon || how.potential == Potential::Exp;
         let mean = if free { sum2(d_h, h, |d, h| d * h) / how.factor } else { 0.0 };
+        let slope = how.score * how.factor / sum.max(how.epsilon);
         let each = d_y.iter_mut().zip(d_h.iter().zip(h));
-        if soft {
-            each.for_each(|(d_y, (&d, &h))| *d_y = how.score * h * (d - mean));
-        } else {
-            let slope = how.score * how.factor / sum.max(how.epsilon);
-            each.for_each(|(d_y, (&d, &h))| {
+        match how.potential {
+            Potential::Square => {
+                let slope = 2.0 * how.score * slope;
+                each.for_each(|(d_y, (&d, _))| *d_y = slope * *d_y * (d - mean));
+            }
+            Potential::Abs => each.for_each(|(d_y, (&d, &h))| {
                 *d_y = if h == 0.0 { 0.0 } else { slope * (d - mean) };
-            });
+            }),
+            Potential::Exp => {
+                each.for_each(|(d_y, (&d, &h))| *d_y = how.score * h * (d - mean));
+            }
         }
     }
 }
 multiversion! {
     /// Gradient of [`topics`]' scores, given its result `h` with sums and the result's gradient.
+    /// Squares do not tell the sign of a score: for them `d_scores` holds the scores before.
     pub(super) fn topics_backward(
         how: &Topics,
         saved: (&[f32], &[f32]),

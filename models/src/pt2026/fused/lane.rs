@@ -21,6 +21,7 @@ use crate::fused::panel::{
 };
 use crate::fused::parallel;
 use crate::fused::stage::{Stage, enter};
+use crate::pt2026::Potential;
 
 /// Panels of W^T packed by one task.
 const PANELS_PER_TASK: usize = 4;
@@ -211,10 +212,27 @@ impl Lane {
             scale(plan.damping, next);
             add_scaled(plan.step, &earlier[..size], next);
             drop(stage);
-            let _stage = enter(Stage::ProductsForward);
+            let stage = enter(Stage::ProductsForward);
             let h = &self.h[part(rows * plan.stacked, kept)];
             shared.messages(rows, h, Store::Add, next);
+            drop(stage);
+            if keeps_topic_scores(plan, keep) {
+                let _stage = enter(Stage::Inner);
+                let h = &mut self.h[part(rows * plan.stacked, kept)];
+                copy_topics(plan, &self.projected[..rows * plan.stacked], h);
+            }
         }
+    }
+
+    /// Undoes the exchange at the end of an iteration's forward pass (see
+    /// [`keeps_topic_scores`]): scores where their gradient will be, topics in place `kept`.
+    fn recall_topics(&mut self, plan: &Plan, kept: usize) {
+        let _stage = enter(Stage::Inner);
+        let rows = self.extent.rows();
+        let (h, projected) = (&mut self.h[part(rows * plan.stacked, kept)], &mut self.projected);
+        let projected = &mut projected[..rows * plan.stacked];
+        copy_topics(plan, h, projected);
+        topics(&topic_constants(plan), projected, h, &mut self.topic_sums[part(rows, kept)]);
     }
 
     /// Everything between the scores before `iteration` and the messages, into place `kept`.
@@ -273,6 +291,9 @@ impl Lane {
             if last && self.targets.restricted {
                 self.last_backward(shared, kept);
             } else {
+                if keeps_topic_scores(plan, keep) {
+                    self.recall_topics(plan, kept);
+                }
                 self.beliefs_gradient(shared, kept, last);
             }
             let _stage = enter(Stage::Normalisers);
@@ -338,6 +359,19 @@ impl Lane {
             }
         }
     }
+}
+
+/// Whether the place of an iteration's topics holds their scores until the backward pass, which
+/// computes the topics again: a square has lost the sign that its gradient needs, and nothing else
+/// keeps the scores of every iteration.
+fn keeps_topic_scores(plan: &Plan, keep: Keep) -> bool {
+    plan.topic_potential == Potential::Square && keep == Keep::Everything
+}
+
+/// Copies the columns of topics from one `(rows, K)` to another.
+fn copy_topics(plan: &Plan, from: &[f32], to: &mut [f32]) {
+    let rows = from.chunks_exact(plan.stacked).zip(to.chunks_exact_mut(plan.stacked));
+    rows.for_each(|(from, to)| to[2 * plan.pairs..].copy_from_slice(&from[2 * plan.pairs..]));
 }
 
 /// Label normaliser of `plan`.

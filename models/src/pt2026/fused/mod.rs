@@ -43,7 +43,7 @@ fn of_rows(targets: &[Target], rows: std::ops::Range<usize>) -> &[Target] {
 /// batch as [`ReferenceEngine`](crate::reference::ReferenceEngine) in f32, up to rounding.
 ///
 /// The result has the same bits for any number of threads of the calling rayon pool. After the
-/// first batch of a shape nothing is allocated except inside the product library.
+/// first batch of a shape nothing is allocated.
 pub struct FusedPt2026 {
     plan: Plan,
     table: Table,
@@ -65,8 +65,7 @@ impl FusedPt2026 {
     /// The fused form of `model` under the rules in `resolved`.
     ///
     /// # Errors
-    /// If the configuration has an option that only the reference path computes (squared topic
-    /// potentials).
+    /// If the layout lacks a tensor of the model.
     pub fn new(model: &Pt2026, resolved: &Resolved) -> Result<Self> {
         Ok(Self {
             plan: Plan::new(model, resolved)?,

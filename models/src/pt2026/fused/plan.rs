@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::architecture::Architecture;
-use crate::error::{ModelError, Result};
+use crate::error::Result;
 use crate::fused::panel::DEPTH;
 use crate::parametrization::Resolved;
 use crate::pt2026::{Potential, Pt2026, Rope};
@@ -79,20 +79,9 @@ pub(super) struct Plan {
     pub restrict_last: bool,
 }
 
-fn unsupported(what: &str) -> ModelError {
-    ModelError::Unsupported {
-        what: what.to_owned(),
-        by: "the fused path of pt".to_owned(),
-        hint: "use the reference path".to_owned(),
-    }
-}
-
 impl Plan {
     pub fn new(model: &Pt2026, resolved: &Resolved) -> Result<Self> {
         let (config, constants, layout) = (model.config(), model.constants(), model.layout());
-        if config.topic_potential == Potential::Square {
-            return Err(unsupported("topic_potential = \"square\""));
-        }
         let place = |name: &str| -> Result<Place> {
             let position = layout.position(name)?;
             let factor = resolved.rules[position].forward_multiplier as f32;
