@@ -19,6 +19,8 @@ pub struct Thresholds {
     pub recorded: Recorded,
     /// Of the invariants of parametrization tables.
     pub invariants: Invariants,
+    /// Of `ci/instruction_gate`.
+    pub instruction_counts: InstructionCounts,
     /// Of `crossscale coordcheck`.
     pub coordinate_check: CoordinateCheck,
 }
@@ -77,6 +79,16 @@ pub struct Invariants {
     pub published_rule: Threshold<f64>,
     /// Of an initial mean or deviation from its rule, in standard errors.
     pub initial_standard_errors: Threshold<f64>,
+}
+
+/// Relative distance from recorded instruction counts.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstructionCounts {
+    /// With the compiler that they were recorded with.
+    pub band: Threshold<f64>,
+    /// With another one.
+    pub band_elsewhere: Threshold<f64>,
 }
 
 /// Slopes over width.

@@ -28,6 +28,7 @@ pub mod error;
 pub mod family;
 pub mod fused;
 pub mod gradient_check;
+pub mod kernels;
 pub mod layers;
 pub mod parameters;
 pub mod parametrization;

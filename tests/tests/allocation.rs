@@ -15,6 +15,8 @@ use harness::config::train::TrainConfig;
 use harness::corpus::{Corpus, CorpusSource, Document, DocumentSplits, Split};
 use harness::train::{BatchSource, Observer, RunFolder, StepMetrics, TrainJob, run};
 use models::fused::gemm::{Matrix, MatrixMut, Update, multiply};
+use models::fused::stage::{self, Stage};
+use models::kernels::{Kernel, Sizes, names};
 use models::parametrization::Parametrization;
 use models::pt2026::{Pt2026Config, Rope};
 use models::random::{Purpose, Stream};
@@ -212,4 +214,33 @@ fn invariant_the_trainer_allocates_only_for_a_larger_batch() {
         largest = largest.max(targets);
     }
     assert!(checked > 10, "{checked} steps were no larger than one before");
+}
+
+/// What `models/KERNELS.md` and `bench --kernel` say a kernel costs is what it does.
+#[test]
+fn invariant_kernels_carry_out_the_products_that_they_claim_and_allocate_nothing() {
+    let _turn = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
+    let sizes = Sizes {
+        width: 64,
+        channels: 3,
+        head_dim: 32,
+        vocab: 700,
+        length: 24,
+        tokens: 96,
+        targets: 17,
+    };
+    pool(1).install(|| {
+        for name in names() {
+            let mut kernel = Kernel::new(name, &sizes).unwrap();
+            stage::record(true);
+            stage::take();
+            let inside = stage::enter(Stage::Batch);
+            let count = during(|| kernel.repeat(2));
+            drop(inside);
+            stage::record(false);
+            let flops: u64 = stage::take().iter().map(|used| used.product_flops).sum();
+            assert_eq!(flops, 2 * kernel.cost.product_flops as u64, "{name}");
+            assert_eq!(count, 0, "{name} allocates");
+        }
+    });
 }

@@ -3,6 +3,7 @@
 //! [`run`] trains on random tokens: the numbers depend on shapes only. A step is what a training
 //! step is: draw a batch, loss and gradients, clip, AdamW.
 
+mod kernels;
 mod rate;
 mod step;
 
@@ -15,6 +16,7 @@ use crate::config::model::{ComputePath, ModelConfig};
 use crate::error::{HarnessError, Result};
 use crate::statistics::quantile;
 
+pub use kernels::{KernelTime, kernels};
 pub use rate::{ProductRate, product_rates};
 pub use step::StepLoop;
 
@@ -137,17 +139,21 @@ pub fn run(workload: &Workload, options: Options) -> Result<Outcome> {
             "give --mask between 0 (excluded) and 1, and positive --batch and --length",
         ));
     }
-    if options.steps == 0 || options.threads == 0 {
+    pool(options.threads, options.steps)?.install(|| measure(workload, options))
+}
+
+/// The threads that everything runs on.
+fn pool(threads: usize, steps: usize) -> Result<rayon::ThreadPool> {
+    if steps == 0 || threads == 0 {
         return Err(HarnessError::config(
             "no steps or no threads to measure with",
             "give --steps and --threads of at least 1",
         ));
     }
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads)
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
         .build()
-        .map_err(|error| HarnessError::Invariant(error.to_string()))?;
-    pool.install(|| measure(workload, options))
+        .map_err(|error| HarnessError::Invariant(error.to_string()))
 }
 
 fn measure(workload: &Workload, options: Options) -> Result<Outcome> {

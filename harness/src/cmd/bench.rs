@@ -1,10 +1,11 @@
 //! `crossscale bench`: what a training step costs on this machine.
 
+use models::kernels::Sizes;
 use serde::Serialize;
 use toml::{Table, Value};
 
 use super::print;
-use crate::benchmark::{self, Options, Outcome, Workload};
+use crate::benchmark::{self, KernelTime, Options, Outcome, Workload};
 use crate::config::model::{ComputePath, ModelConfig};
 use crate::error::{HarnessError, Result};
 
@@ -14,6 +15,7 @@ use crate::error::{HarnessError, Result};
   crossscale bench
   crossscale bench --model bert --width 256 --threads 1 --json
   crossscale bench --path reference --steps 3
+  crossscale bench --kernel all --threads 1 --steps 100
 
 The defaults are the workload that ci/compare_torch gives PyTorch as well. Run it on an otherwise
 idle machine; `share` compares the operations of the matrix products that were carried out with
@@ -59,6 +61,9 @@ pub struct Args {
     /// Implementation of loss and gradients
     #[arg(long, value_enum, default_value_t)]
     path: ComputePath,
+    /// Time one kernel of a step alone, --steps runs of it ('all': each of them)
+    #[arg(long, value_name = "NAME")]
+    kernel: Option<String>,
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
     device: Device,
@@ -103,8 +108,11 @@ pub fn run(args: &Args) -> Result<()> {
             hint: "leave --device out: every family trains on the CPU".to_owned(),
         });
     }
-    let model = model(args)?;
     let threads = args.threads.unwrap_or_else(crate::process::cores);
+    if let Some(kernel) = &args.kernel {
+        return kernels(args, kernel, threads);
+    }
+    let model = model(args)?;
     // No thread has been started yet: candle reads its number of threads from the environment.
     crate::process::set_candle_threads(threads);
     let workload =
@@ -129,6 +137,53 @@ pub fn run(args: &Args) -> Result<()> {
         return print(&text);
     }
     print(&readable(&report))
+}
+
+/// Times kernels instead of a step.
+fn kernels(args: &Args, name: &str, threads: usize) -> Result<()> {
+    let tokens = args.batch * args.length;
+    let sizes = Sizes {
+        width: args.width,
+        channels: args.channels,
+        head_dim: args.head_dim,
+        vocab: args.vocab,
+        length: args.length,
+        tokens,
+        targets: (args.mask * tokens as f64).ceil() as usize,
+    };
+    if sizes.targets == 0 || sizes.targets > tokens || args.width < args.head_dim.max(1) {
+        return Err(HarnessError::config(
+            format!("{sizes:?} are no sizes of a step"),
+            "give a --width of at least --head-dim, --mask between 0 (excluded) and 1, and \
+             positive --batch and --length",
+        ));
+    }
+    let times = benchmark::kernels(name, &sizes, threads, args.steps)?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&times)
+            .map_err(|error| HarnessError::Invariant(error.to_string()))?;
+        return print(&text);
+    }
+    print(&kernel_rows(&times))
+}
+
+/// One line a kernel; rates are those of the fastest run.
+fn kernel_rows(times: &[KernelTime]) -> String {
+    let line = |[name, median, fastest, products, bytes]: [&str; 5]| {
+        format!("{name:<20} {median:>12} {fastest:>12} {products:>9} {bytes:>7}")
+    };
+    let mut lines = vec![line(["kernel", "median us", "fastest us", "GFLOP/s", "GB/s"])];
+    for time in times {
+        let rate = |amount: usize| match amount {
+            0 => "-".to_owned(),
+            amount => format!("{:.1}", 1e-3 * amount as f64 / time.microseconds_fastest),
+        };
+        let [median, fastest] =
+            [time.microseconds_median, time.microseconds_fastest].map(|t| format!("{t:.1}"));
+        let (products, bytes) = (rate(time.product_flops), rate(time.bytes));
+        lines.push(line([time.kernel, &median, &fastest, &products, &bytes]));
+    }
+    lines.join("\n")
 }
 
 /// The model that the flags describe; flags of other families are ignored, so that one set of

@@ -1,6 +1,7 @@
 //! `crossscale doctor`: what this machine and this build can do; the first thing to send along
 //! with a problem.
 
+use models::fused::dispatch;
 use serde::Serialize;
 
 use super::print;
@@ -29,6 +30,8 @@ struct Report {
     rayon_num_threads: Option<String>,
     cpu: Option<String>,
     cpu_features: Vec<&'static str>,
+    /// Instruction set of the kernels, `CROSSSCALE_SIMD` considered.
+    kernels: &'static str,
     gemm_gflops_per_thread: f64,
     memory_bytes: Option<u64>,
     memory_available_bytes: Option<u64>,
@@ -75,6 +78,7 @@ fn examine() -> Report {
         rayon_num_threads: std::env::var("RAYON_NUM_THREADS").ok(),
         cpu: cpu_name(),
         cpu_features: cpu_features(),
+        kernels: dispatch::level().name(),
         gemm_gflops_per_thread: product_rate() / 1e9,
         memory_bytes: memory.map(|(all, _)| all),
         memory_available_bytes: memory.map(|(_, available)| available),
@@ -147,6 +151,13 @@ fn driver_version() -> Option<String> {
     words.iter().find(is_version).map(|word| (*word).to_owned())
 }
 
+fn kernels(level: &str) -> String {
+    match std::env::var(dispatch::VARIABLE) {
+        Ok(asked) if !asked.is_empty() => format!("{level}, as {} asks", dispatch::VARIABLE),
+        _ => level.to_owned(),
+    }
+}
+
 fn readable(report: &Report) -> String {
     let gigabytes = |bytes: Option<u64>| match bytes {
         Some(bytes) => format!("{:.1} GB", bytes as f64 / 1e9),
@@ -163,6 +174,7 @@ fn readable(report: &Report) -> String {
         ("features", list(&report.features)),
         ("processor", report.cpu.clone().unwrap_or_else(unknown)),
         ("vector extensions", list(&report.cpu_features)),
+        ("kernels", kernels(report.kernels)),
         ("threads", report.threads.to_string()),
         ("matrix products", format!("{:.0} GFLOP/s on one thread", report.gemm_gflops_per_thread)),
         (

@@ -54,7 +54,10 @@ Exit codes:
   12   a check could not decide
   130  stopped by a signal, state saved
 
-Environment: NO_COLOR=1 turns colours off.
+Environment:
+  NO_COLOR=1                       turns colours off
+  CROSSSCALE_SIMD=avx2|portable    holds the CPU kernels to AVX2, or to no vector instructions
+                                   beyond the target's; `doctor` shows what they use
 
 Start with: crossscale reproduce --dry-run";
 
@@ -139,7 +142,21 @@ pub fn main() -> ExitCode {
         .with_target(false)
         .init();
     let cli = Cli::parse();
-    let outcome = match cli.verb {
+    // Before anything is computed, so that a wrong CROSSSCALE_SIMD is an error and no panic.
+    let level = models::fused::dispatch::asked_for().map_err(HarnessError::from);
+    match level.and_then(|_| run(cli.verb)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A closed standard error is no reason to panic: the exit code still tells.
+            let _ = writeln!(anstream::stderr().lock(), "{ERROR} {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    match verb {
         Verb::Plan(args) => plan::run(&args),
         Verb::Train(args) => train::run(&args),
         Verb::Reproduce(args) => reproduce::run(&args),
@@ -166,15 +183,6 @@ pub fn main() -> ExitCode {
         Verb::Launch(args) => launch::run(&args),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            // A closed standard error is no reason to panic: the exit code still tells.
-            let _ = writeln!(anstream::stderr().lock(), "{ERROR} {error}");
-            ExitCode::from(error.exit_code())
-        }
     }
 }
 

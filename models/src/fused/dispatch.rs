@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use crate::error::{ModelError, Result};
+
 /// Instruction sets that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -13,10 +15,57 @@ pub enum Level {
     Avx512,
 }
 
-/// The best level of this machine.
+/// The variable that holds the kernels to fewer instructions than the processor has: one of the
+/// names in [`Level::NAMES`].
+pub const VARIABLE: &str = "CROSSSCALE_SIMD";
+
+impl Level {
+    /// All levels, lowest first.
+    pub const NAMES: [(Self, &'static str); 3] =
+        [(Self::Portable, "portable"), (Self::Avx2, "avx2"), (Self::Avx512, "avx512")];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].1
+    }
+}
+
+/// The level that all kernels of this process run at.
+///
+/// # Panics
+/// If [`asked_for`] fails, which a program asks before it computes.
 pub fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(detect)
+    *LEVEL.get_or_init(|| asked_for().unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// The level that `CROSSSCALE_SIMD` names, or the best of this machine if it is unset or empty.
+///
+/// Products, sums and elementary functions are the same operations in the same order with AVX2
+/// and with AVX-512, so they give the same bits; without fused multiply-add the last bits differ.
+///
+/// # Errors
+/// A name that no level has, or a level that this processor lacks.
+pub fn asked_for() -> Result<Level> {
+    let asked = std::env::var_os(VARIABLE).unwrap_or_default();
+    choose(&asked.to_string_lossy(), detect())
+}
+
+fn choose(asked: &str, best: Level) -> Result<Level> {
+    if asked.is_empty() {
+        return Ok(best);
+    }
+    let refuse = |by: &str, hint: String| {
+        let what = format!("{VARIABLE}={asked}");
+        Err(ModelError::Unsupported { what, by: by.to_owned(), hint })
+    };
+    match Level::NAMES.iter().find(|(_, name)| *name == asked) {
+        None => refuse("the CPU kernels", "give portable, avx2 or avx512, or unset it".to_owned()),
+        Some((level, _)) if *level > best => {
+            refuse("this processor", format!("its best is {}; unset it to have that", best.name()))
+        }
+        Some((level, _)) => Ok(*level),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -71,3 +120,28 @@ macro_rules! multiversion {
     };
 }
 pub(crate) use multiversion;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invariant_a_level_is_chosen_by_name_and_never_above_the_machine() {
+        for (place, (level, name)) in Level::NAMES.into_iter().enumerate() {
+            assert_eq!((level as usize, level.name()), (place, name));
+            for (best, _) in Level::NAMES {
+                assert_eq!(choose("", best).unwrap(), best);
+                match choose(name, best) {
+                    Ok(chosen) => assert!(chosen == level && level <= best),
+                    Err(error) => {
+                        let said = error.to_string();
+                        assert!(level > best && said.contains(name), "{said}");
+                        assert!(said.contains(best.name()) && said.contains("hint: "), "{said}");
+                    }
+                }
+            }
+        }
+        let said = choose("sse9", Level::Avx512).unwrap_err().to_string();
+        assert!(said.contains("CROSSSCALE_SIMD=sse9") && said.contains("avx2"), "{said}");
+    }
+}

@@ -11,6 +11,7 @@ mod ternary;
 
 pub use config::{InitialScales, Potential, Pt2026Config, Rope};
 pub use fused::FusedPt2026;
+pub(crate) use fused::{HeadSelection, Normalisers};
 pub use reference::{ForwardConstants, Pt2026};
 pub use ternary::{Heads, TernaryFactor};
 

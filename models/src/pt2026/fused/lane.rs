@@ -384,7 +384,8 @@ pub(super) fn label_constants(plan: &Plan) -> Labels {
     }
 }
 
-fn topic_constants(plan: &Plan) -> Topics {
+/// Topic normaliser of `plan`.
+pub(super) fn topic_constants(plan: &Plan) -> Topics {
     Topics {
         potential: plan.topic_potential,
         score: plan.topic_score,

@@ -11,6 +11,7 @@ mod lane;
 mod memory;
 mod plan;
 mod rotary;
+mod stages;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use head::Head;
 use lane::{Extent, Keep, Lane, Shared, pack_factors, turn_factors};
 use plan::Plan;
 use rotary::Table;
+pub(crate) use stages::{HeadSelection, Normalisers};
 
 use super::{Pt2026, Rope};
 use crate::batch::{Batch, Target};
