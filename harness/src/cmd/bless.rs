@@ -6,6 +6,7 @@ use models::parametrization::Parametrization;
 use reports::{Cell, Column, Table};
 
 use super::{print, print_table};
+use crate::config::suggest::did_you_mean;
 use crate::coordcheck::{self, Bench, Outcome, Plan, Tier};
 use crate::error::{HarnessError, Result};
 use crate::guard::golden::Difference;
@@ -45,9 +46,10 @@ pub fn run(args: &Args) -> Result<()> {
         Some(name) => {
             let known = cells::FAMILIES.iter().find(|known| *known == name);
             vec![known.ok_or_else(|| {
+                let guess = did_you_mean(name, cells::FAMILIES);
                 HarnessError::config(
                     format!("no recorded family '{name}'"),
-                    format!("families are {}", cells::FAMILIES.join(", ")),
+                    format!("{guess}families are {}", cells::FAMILIES.join(", ")),
                 )
             })?]
         }

@@ -7,6 +7,7 @@ use serde_json::json;
 use toml::{Table, Value};
 
 use super::print;
+use crate::config::locate::with_places;
 use crate::config::model::ComputePath;
 use crate::config::overrides;
 use crate::config::run::{RunConfig, read_layer};
@@ -55,8 +56,9 @@ enum Part {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let (mut run, parameters) = subject(args)?;
-    run.data.validate()?;
+    let located = |error| with_places(error, args.config.as_deref(), &args.sets);
+    let (mut run, parameters) = subject(args).map_err(located)?;
+    run.data.validate().map_err(located)?;
     let corpus = Arc::new(Corpus::load(&run.data, None)?);
     let (known, vocab) = (run.model.vocab(), corpus.vocabulary().size);
     if known < vocab {

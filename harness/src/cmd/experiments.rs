@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::print;
+use crate::config::locate::with_places;
 use crate::error::{HarnessError, Result};
 use crate::experiment::claims_report;
 use crate::experiment::corpora::Corpora;
@@ -41,7 +42,7 @@ pub fn find(name: &str, kind: Option<Kind>) -> Result<Experiment> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             HarnessError::input(path, error.to_string(), "give an existing TOML file")
         })?;
-        Experiment::parse(name, &text)?
+        Experiment::parse(name, &text).map_err(|error| with_places(error, Some(path), &[]))?
     } else {
         registered::experiment(name)?
     };

@@ -6,6 +6,7 @@ use models::parametrization::Parametrization;
 use reports::{Block, Cell, Column, Document, Provenance, Section, Table};
 
 use super::{print, print_table};
+use crate::config::run::built_in;
 use crate::error::{HarnessError, Result};
 use crate::guard::mutation::{Bench, CHECKS, Outcome, Row};
 use crate::ledger::provenance;
@@ -44,7 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
         Parametrization::names().into_iter().map(String::from).collect()
     } else {
         for name in &args.table {
-            Parametrization::built_in(name)?;
+            built_in(name)?;
         }
         args.table.clone()
     };

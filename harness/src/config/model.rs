@@ -87,9 +87,10 @@ impl ModelConfig {
     /// Reads `{family: {keys}}`.
     pub fn from_table(table: Table) -> Result<Self> {
         table.try_into().map_err(|error: toml::de::Error| {
+            let guess = super::suggest::from_message(error.message());
             HarnessError::config(
                 format!("[model]: {}", error.to_string().trim_end()),
-                "crossscale plan --help lists the families",
+                format!("{guess}crossscale plan --help lists the families"),
             )
         })
     }

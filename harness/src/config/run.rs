@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use models::ModelError;
 use models::parametrization::Parametrization;
 use models::standard_form::StandardForm;
 use serde::{Deserialize, Serialize};
@@ -44,8 +45,19 @@ impl ParametrizationConfig {
             })?;
             return Ok(Parametrization::parse(&self.name, &text)?);
         }
-        Ok(Parametrization::built_in(&self.name)?)
+        built_in(&self.name)
     }
+}
+
+/// The built-in table called `name`, the nearest name in the error if there is none.
+pub fn built_in(name: &str) -> Result<Parametrization> {
+    Ok(Parametrization::built_in(name).map_err(|error| match error {
+        ModelError::Parametrization { name, problem, hint } => {
+            let guess = suggest::did_you_mean(&name, Parametrization::names());
+            ModelError::Parametrization { name, problem, hint: format!("{guess}{hint}") }
+        }
+        other => other,
+    })?)
 }
 
 /// The `[init]` table: weights that a run starts from instead of random ones.

@@ -25,6 +25,17 @@ pub enum Axis {
     TrainingFlops,
 }
 
+impl Axis {
+    /// What is counted, in words.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Total => "total parameters",
+            Self::NonEmbedding => "parameters without embeddings and decoder",
+            Self::TrainingFlops => "training FLOPs per token",
+        }
+    }
+}
+
 /// What else a FLOPs budget depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Workload {
@@ -72,6 +83,7 @@ pub fn solve(
             continue;
         };
         let value = measure(&usual, axis, workload)?;
+        nearest = nearest.min((value / budget - 1.0).abs());
         if value > budget * 2.0 {
             break;
         }
@@ -94,8 +106,9 @@ pub fn solve(
     best.map(|candidate| candidate.model).ok_or_else(|| {
         HarnessError::config(
             format!(
-                "no {} shape within 1 % of {budget} on the {axis:?} axis (nearest is {:.1} % off)",
+                "no {} shape within 1 % of {budget} {} (nearest is {:.1} % off)",
                 template.family(),
+                axis.words(),
                 100.0 * nearest
             ),
             "choose another budget, fewer layers or a smaller vocabulary",
@@ -187,5 +200,6 @@ mod tests {
         let template = ModelConfig::of_family("pt").unwrap().with_vocab(512);
         let problem = solve(&template, 100.0, Axis::Total, WORKLOAD).unwrap_err().to_string();
         assert!(problem.contains("nearest is") && problem.contains("hint:"), "{problem}");
+        assert!(problem.contains("of 100 total parameters"), "words, not names: {problem}");
     }
 }

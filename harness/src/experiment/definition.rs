@@ -7,6 +7,7 @@ use super::budget::Axis;
 use crate::config::data::DataConfig;
 use crate::config::model::ModelConfig;
 use crate::config::overrides::FAMILIES;
+use crate::config::suggest::{did_you_mean, from_message};
 use crate::config::train::TrainConfig;
 use crate::error::{HarnessError, Result};
 
@@ -123,9 +124,10 @@ impl Definition {
     /// The built-in preset called `name`.
     pub fn preset(name: &str) -> Result<Self> {
         let (_, text) = PRESETS.iter().find(|(known, _)| *known == name).ok_or_else(|| {
+            let guess = did_you_mean(name, Self::names());
             HarnessError::config(
                 format!("no preset '{name}'"),
-                format!("presets are {}", Self::names().join(", ")),
+                format!("{guess}presets are {}", Self::names().join(", ")),
             )
         })?;
         Self::parse(name, text)
@@ -136,7 +138,10 @@ impl Definition {
         let definition: Self = toml::from_str(text).map_err(|error| {
             HarnessError::config(
                 format!("{origin}: {}", error.to_string().trim_end()),
-                "compare with harness/src/config/presets/quick.toml",
+                format!(
+                    "{}compare with harness/src/config/presets/quick.toml",
+                    from_message(error.message())
+                ),
             )
         })?;
         definition.validate(origin)?;

@@ -87,13 +87,13 @@ impl Status {
         let state = match (self.complete, self.seconds_wanted) {
             (true, _) => format!("{} runs, complete", self.runs_done),
             (false, Some(seconds)) => format!(
-                "{} runs done, {} wanted next: about {:.0} minutes on one core",
+                "{} runs done, the next step needs {} more: about {:.0} minutes on one core",
                 self.runs_done,
                 self.runs_wanted,
                 (seconds / 60.0).ceil()
             ),
             (false, None) => {
-                format!("no run done, {} wanted first", self.runs_wanted)
+                format!("no run done, the first step needs {}", self.runs_wanted)
             }
         };
         write!(text, "  {state}").expect("writing to a string cannot fail");

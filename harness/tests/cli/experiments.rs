@@ -53,7 +53,7 @@ fn cli_transfer_finishes_and_its_report_repeats_byte_for_byte() {
         std::fs::read_to_string(folder.path().join(into).join("report.html")).unwrap()
     };
     let dry = run(&["transfer", "tiny.toml", "--out", "runs", "--dry-run"]);
-    assert!(dry.contains("no run done, 9 wanted first"), "{dry}");
+    assert!(dry.contains("no run done, the first step needs 9"), "{dry}");
     assert!(!folder.path().join("runs").exists(), "a dry run writes nothing");
     assert!(report("before").contains("Unfinished: 0 runs are there, 9 are wanted next"));
     let done = run(&["transfer", "tiny.toml", "--out", "runs", "--jobs", "2", "--quiet"]);
@@ -101,4 +101,24 @@ fn cli_an_experiment_without_its_text_names_the_command_and_still_reports() {
     assert!(reported.status.success(), "{}", stderr(&reported));
     let page = std::fs::read_to_string(folder.path().join("report/report.md")).unwrap();
     assert!(page.contains("| C8") && page.contains("not run"), "{page}");
+}
+
+#[test]
+fn cli_errors_of_an_experiment_file_point_at_its_lines() {
+    let folder = TempDir::new().unwrap();
+    tiny_transfer(folder.path());
+    let path = folder.path().join("tiny.toml");
+    let sound = std::fs::read_to_string(&path).unwrap();
+    let message_of = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let output = crossscale(folder.path(), &["transfer", "tiny.toml", "--dry-run"]);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        stderr(&output)
+    };
+    let rule = message_of(&sound.replace("batch = 4", "batch = 4\nmicro_batches = 3"));
+    assert!(rule.contains("--> tiny.toml:21:1: batch = 4"), "{rule}");
+    assert!(rule.contains("--> tiny.toml:22:1: micro_batches = 3"), "{rule}");
+    let unknown = message_of(&sound.replace("batch = 4", "bacth = 4"));
+    assert!(unknown.contains("line 21, column 1"), "{unknown}");
+    assert!(unknown.contains("hint: did you mean batch?"), "{unknown}");
 }

@@ -39,15 +39,19 @@ fn cli_a_reader_that_leaves_early_is_no_failure() {
 #[test]
 fn cli_misspelled_words_get_the_nearest_known_one() {
     let folder = TempDir::new().unwrap();
-    let cases: [(&[&str], &str); 8] = [
+    let guess = "did you mean pt-2026?";
+    let cases: [(&[&str], &str); 11] = [
         (&["reproduse"], "'reproduce'"),
         (&["train", "--modle", "pt", "--out", "x"], "'--model'"),
         (&["coordcheck", "--model", "pt", "--tier", "cii", "--out", "x"], "'ci'"),
         (&["train", "--model", "brt", "--out", "x"], "did you mean bert?"),
         (&["train", "--preset", "pt2023-ptb-smal", "--out", "x"], "did you mean pt2023-ptb-small?"),
-        (&["reproduce", "--preset", "quik"], "quick, small"),
-        (&["transfer", "tranfer"], "transfer, perturbation"),
-        (&["explain", "--model", "pt", "--width", "64", "--parametrization", "pt2026"], "pt-2026"),
+        (&["reproduce", "--preset", "quik"], "did you mean quick?"),
+        (&["transfer", "tranfer"], "did you mean transfer?"),
+        (&["explain", "--model", "pt", "--width", "64", "--parametrization", "pt2026"], guess),
+        (&["mutate", "--table", "pt2026"], guess),
+        (&["bless", "--family", "brt"], "did you mean bert?"),
+        (&["compare", "pt", "brt", "--dry-run"], "did you mean bert?"),
     ];
     for (arguments, part) in cases {
         let output = crossscale(folder.path(), arguments);

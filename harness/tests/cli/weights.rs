@@ -77,6 +77,7 @@ fn cli_weights_of_the_wrong_kind_are_refused() {
     std::fs::write(path("short.safetensors"), &bytes[..bytes.len() - 4]).unwrap();
     bytes[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     std::fs::write(path("absurd.safetensors"), &bytes).unwrap();
+    std::fs::write(path("data.toml"), "[data]\nlength = 0\n").unwrap();
     let import = |file: &str, more: &[&str]| {
         cli(&[&["import", file, "--model", "pt", "--out", "in"], more].concat())
     };
@@ -88,6 +89,8 @@ fn cli_weights_of_the_wrong_kind_are_refused() {
         (cli(&["import", "pt.safetensors", "--model", "ut", "--out", "in"]), 3, "not ut"),
         (cli(&["export", "run/runs", "--out", "x"]), 3, "no run"),
         (cli(&["export", "absent", "--out", "x"]), 3, "no run"),
+        (cli(&["evaluate", "run", "--config", "data.toml"]), 2, "--> data.toml:2:1: length = 0"),
+        (cli(&["evaluate", "run", "--set", "data.length=0"]), 2, "--> --set data.length=0"),
     ];
     for (output, code, part) in &cases {
         let message = stderr(output);

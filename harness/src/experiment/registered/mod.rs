@@ -25,6 +25,7 @@ use super::source::{Gathered, RunSource};
 use super::study;
 use crate::config::data::DataConfig;
 use crate::config::model::{ComputePath, ModelConfig};
+use crate::config::suggest::from_message;
 use crate::config::train::TrainConfig;
 use crate::error::{HarnessError, Result};
 use crate::experiment::record::RunRecord;
@@ -129,7 +130,10 @@ impl Experiment {
         let experiment: Self = toml::from_str(text).map_err(|error| {
             HarnessError::config(
                 format!("{origin}: {}", error.to_string().trim_end()),
-                "crossscale ls --json shows the registered experiments",
+                format!(
+                    "{}crossscale ls --json shows the registered experiments",
+                    from_message(error.message())
+                ),
             )
         })?;
         experiment.validate(origin)?;

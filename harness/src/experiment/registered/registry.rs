@@ -2,6 +2,7 @@
 
 use super::Experiment;
 use super::claim::Claim;
+use crate::config::suggest::did_you_mean;
 use crate::error::{HarnessError, Result};
 
 include!(concat!(env!("OUT_DIR"), "/registered.rs"));
@@ -23,9 +24,10 @@ pub fn experiment(name: &str) -> Result<Experiment> {
     let all = experiments()?;
     let known: Vec<String> = all.iter().map(|experiment| experiment.name.clone()).collect();
     all.into_iter().find(|experiment| experiment.name == name).ok_or_else(|| {
+        let guess = did_you_mean(name, known.iter().map(String::as_str));
         HarnessError::config(
             format!("no experiment '{name}'"),
-            format!("registered are {}; or give a TOML file", known.join(", ")),
+            format!("{guess}registered are {}; or give a TOML file", known.join(", ")),
         )
     })
 }
