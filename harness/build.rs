@@ -1,4 +1,5 @@
-//! Records the compiler version for run manifests and lists the registered experiments and claims.
+//! Records the compiler version for run manifests, lists the registered experiments and claims, and
+//! with the feature mpi builds the shim over the MPI library.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -17,6 +18,46 @@ fn main() {
     }
     std::fs::write(Path::new(&folder).join("registered.rs"), listed)
         .expect("the folder for generated files can be written");
+    if std::env::var_os("CARGO_FEATURE_MPI").is_some() {
+        mpi(&folder);
+    }
+}
+
+/// Compiles the C shim with the MPI library's own compiler wrapper and links what that one links.
+fn mpi(out: &str) {
+    const SHIM: &str = "src/collective/mpi_shim.c";
+    println!("cargo:rerun-if-changed={SHIM}");
+    println!("cargo:rerun-if-env-changed=MPICC");
+    let wrapper = std::env::var("MPICC").unwrap_or_else(|_| "mpicc".to_owned());
+    let run = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| {
+            panic!(
+                "{program}: {error}\nhint: the feature mpi needs an MPI library with mpicc, for \
+                 instance Debian's libopenmpi-dev; MPICC names another wrapper"
+            )
+        });
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{program} {arguments:?}: {said}");
+    };
+    let object = format!("{out}/mpi_shim.o");
+    run(&wrapper, &["-O2", "-fPIC", "-Wall", "-c", SHIM, "-o", &object]);
+    run("ar", &["crs", &format!("{out}/libcrossscale_mpi.a"), &object]);
+    println!("cargo:rustc-link-search=native={out}");
+    println!("cargo:rustc-link-lib=static=crossscale_mpi");
+    // OpenMPI's spelling, then MPICH's.
+    let asked = |flag: &&str| Command::new(&wrapper).arg(flag).output().ok();
+    let flags = ["--showme:link", "-link_info"]
+        .iter()
+        .filter_map(asked)
+        .find(|output| output.status.success())
+        .expect("mpicc says what it links");
+    for flag in String::from_utf8_lossy(&flags.stdout).split_whitespace() {
+        if let Some(folder) = flag.strip_prefix("-L") {
+            println!("cargo:rustc-link-search=native={folder}");
+        } else if let Some(library) = flag.strip_prefix("-l") {
+            println!("cargo:rustc-link-lib={library}");
+        }
+    }
 }
 
 /// A constant with name and text of every TOML file of one kind, so that adding a claim is

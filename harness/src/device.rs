@@ -27,6 +27,12 @@ pub fn cuda_problem() -> Option<CudaProblem> {
     return cuda::missing_library().map(CudaProblem::Missing);
 }
 
+/// Why NCCL cannot be used in this process; `None` if its library is there.
+#[cfg(feature = "nccl")]
+pub fn nccl_problem() -> Option<CudaProblem> {
+    cuda::first_missing(&[cuda::NCCL]).map(CudaProblem::Missing)
+}
+
 /// What stands between this process and a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CudaProblem {
@@ -74,8 +80,10 @@ fn open_cuda() -> Result<Device> {
     if let Some(problem) = cuda_problem() {
         return Err(problem.error());
     }
-    Device::new_cuda(0).map_err(|error| HarnessError::Unavailable {
-        what: format!("CUDA device 0 ({error})"),
+    // Ranks that share a machine take a GPU each; a launcher may also show each its own alone.
+    let ordinal = crate::collective::local_rank() % gpus().len().max(1);
+    Device::new_cuda(ordinal).map_err(|error| HarnessError::Unavailable {
+        what: format!("CUDA device {ordinal} ({error})"),
         hint: "nvidia-smi shows whether a GPU is visible; leave --device out to use the CPU"
             .to_owned(),
     })
@@ -111,8 +119,14 @@ mod cuda {
     use candle_core::cuda_backend::cudarc;
     use cudarc::driver::{CudaContext, sys::CUdevice_attribute_enum as Attribute};
 
-    /// Libraries that candle calls, with the file names that its bindings try.
-    const LIBRARIES: [(&str, &[&CStr]); 3] = [
+    /// A library, with the file names that the bindings try.
+    pub type Library = (&'static str, &'static [&'static CStr]);
+
+    #[cfg(feature = "nccl")]
+    pub const NCCL: Library = ("libnccl", &[c"libnccl.so", c"libnccl.so.2"]);
+
+    /// Libraries that candle calls.
+    const LIBRARIES: [Library; 3] = [
         ("libcuda (the driver)", &[c"libcuda.so.1", c"libcuda.so"]),
         (
             "libcublas",
@@ -121,17 +135,22 @@ mod cuda {
         ("libcurand", &[c"libcurand.so", c"libcurand.so.10"]),
     ];
 
-    /// The first library that cannot be loaded. candle's own check exists only where its
-    /// bindings load libraries at run time, and this must build where they link them as well.
+    /// The first library of candle's that cannot be loaded.
     pub fn missing_library() -> Option<&'static str> {
+        first_missing(&LIBRARIES)
+    }
+
+    /// The first of `libraries` that cannot be loaded. The bindings' own check exists only where
+    /// they load libraries at run time, and this must build where they link them as well.
+    pub fn first_missing(libraries: &[Library]) -> Option<&'static str> {
         let present = |name: &&CStr| {
             #[expect(unsafe_code, reason = "the system's loader is a C function")]
             // SAFETY: the name ends with a zero byte; nothing in the library is looked at.
             let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY) };
             !handle.is_null()
         };
-        let missing = |(_, names): &&(&str, &[&CStr])| !names.iter().any(|name| present(name));
-        LIBRARIES.iter().find(missing).map(|(name, _)| *name)
+        let missing = |(_, names): &&Library| !names.iter().any(present);
+        libraries.iter().find(missing).map(|(name, _)| *name)
     }
 
     /// Every device that can be opened.

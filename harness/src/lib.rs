@@ -16,6 +16,7 @@
 
 pub mod benchmark;
 pub mod cmd;
+pub mod collective;
 pub mod config;
 pub mod coordcheck;
 pub mod corpus;

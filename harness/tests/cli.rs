@@ -278,7 +278,7 @@ fn cli_bad_input_is_one_clear_error_with_its_exit_code() {
         crossscale(folder.path(), &arguments)
     };
     let with_batch = ["--set", "train.batch=12", "--set", "train.micro_batches=5"];
-    let cases: [(Output, i32, &str); 13] = [
+    let cases: [(Output, i32, &str); 15] = [
         (with(&["--set", "train.stepz=3"]), 2, "--set train.stepz=3: unknown field"),
         (with(&["--set", "train.stepz=3"]), 2, "did you mean steps?"),
         (with(&["--config", "cross.toml"]), 2, "--> cross.toml:3:3: micro_batches = 5"),
@@ -287,6 +287,8 @@ fn cli_bad_input_is_one_clear_error_with_its_exit_code() {
         (with(&["--set", "train.steps=\"many\""]), 2, "steps"),
         (with(&["--config", "bad.toml"]), 2, "bad.toml: TOML parse error at line 2"),
         (with(&["--set", "model.rank=3"]), 2, "even rank"),
+        (with(&["--set", "train.ranks=2"]), 2, "hint: mpirun -n 2 crossscale train"),
+        (with(&["--parallel", "nccl"]), 6, "hint: build with: cargo build"),
         (train(folder.path(), "out", &["--model", "bert", "--width", "18"]), 2, "18"),
         (train(folder.path(), "out", &["--model", "berd"]), 2, "did you mean bert"),
         (reading("absent.txt"), 3, "absent.txt"),

@@ -88,7 +88,12 @@ fn examine() -> Report {
 }
 
 fn features() -> Vec<&'static str> {
-    let all = [("cuda", cfg!(feature = "cuda")), ("parquet", cfg!(feature = "parquet"))];
+    let all = [
+        ("cuda", cfg!(feature = "cuda")),
+        ("mpi", cfg!(feature = "mpi")),
+        ("nccl", cfg!(feature = "nccl")),
+        ("parquet", cfg!(feature = "parquet")),
+    ];
     all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
 }
 

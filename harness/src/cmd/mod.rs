@@ -148,8 +148,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // A closed standard error is no reason to panic: the exit code still tells.
-            let _ = writeln!(anstream::stderr().lock(), "{ERROR} {error}");
+            print_error(&error);
             ExitCode::from(error.exit_code())
         }
     }
@@ -184,6 +183,11 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args),
     }
+}
+
+fn print_error(error: &HarnessError) {
+    // A closed standard error is no reason to panic: the exit code still tells.
+    let _ = writeln!(anstream::stderr().lock(), "{ERROR} {error}");
 }
 
 /// A reader that has gone away (`crossscale … | head`) is no failure.

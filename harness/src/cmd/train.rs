@@ -1,21 +1,25 @@
 //! `crossscale train`: one run with every hyper-parameter reachable.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::{Table, Value};
 
 use super::print;
+use crate::collective::{self, Alone, Collective};
 use crate::config::compute::DeviceKind;
+use crate::config::data::DataConfig;
 use crate::config::locate::with_places;
 use crate::config::model::ModelConfig;
 use crate::config::run::{RunConfig, read_layer};
 use crate::config::{overrides, run_presets};
+use crate::corpus::Corpus;
 use crate::device::CudaProblem;
 use crate::error::{HarnessError, Result};
 use crate::experiment::corpora::Corpora;
 use crate::experiment::memory::{self, StepShape};
 use crate::experiment::runner::{Runner, RunnerOptions};
-use crate::ledger::{Ledger, RunState};
+use crate::ledger::{Ledger, RunKey, RunState};
 use crate::weights;
 
 /// Arguments of `train`.
@@ -23,7 +27,8 @@ use crate::weights;
 #[command(
     after_long_help = "Example: crossscale train --model pt --width 64 --steps 200 --seed 1 \
 --text notes.txt --out runs/notes --set train.learning_rate=0.1\n         \
-crossscale train --preset pt2023-ptb --tokens runs/data/ptb --seed 0 --out runs/pt2023-ptb"
+crossscale train --preset pt2023-ptb --tokens runs/data/ptb --seed 0 --out runs/pt2023-ptb\n         \
+mpirun -n 2 crossscale train --parallel mpi --model pt --width 256 --out runs/two-ranks"
 )]
 pub struct Args {
     /// Model family: pt, pt2023, bert, preln, ut
@@ -64,6 +69,9 @@ pub struct Args {
     /// auto: a GPU if this build and machine have one; cuda: a GPU or exit code 6; cpu
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
+    /// Share every step among the processes that mpirun, srun or torchrun started (SCALE.md)
+    #[arg(long, value_enum, value_name = "BY")]
+    parallel: Option<collective::Library>,
     /// Any hyper-parameter: path.to.key=value
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
@@ -82,18 +90,32 @@ enum DeviceChoice {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let mut run = resolve(args)?;
+    let Some(library) = args.parallel else { return train(args, &Alone) };
+    let collective = collective::join(library)?;
+    match train(args, collective.as_ref()) {
+        // A process that leaves with an error would leave the others waiting for it.
+        Err(error) if collective.ranks() > 1 && !matches!(error, HarnessError::Interrupted) => {
+            super::print_error(&error);
+            collective.abort(error.exit_code())
+        }
+        result => result,
+    }
+}
+
+/// One run, alone or with the other ranks of `collective`; rank 0 alone prints and keeps files.
+fn train(args: &Args, collective: &dyn Collective) -> Result<()> {
+    let mut run = resolve(args, collective.ranks())?;
     // An absent device is told before anything is read or trained.
     crate::device::open(run.train.device)?;
-    let options =
-        RunnerOptions { folder: args.out.clone(), jobs: 1, threads: args.threads, quiet: false };
+    let (folder, leads) = (args.out.clone(), collective.rank() == 0);
+    let options = RunnerOptions { folder, jobs: 1, threads: args.threads, quiet: !leads };
     let runner = Runner::new(options, crate::train::stop::on_signal()?).keep_weights(true);
     if !names_vocabulary(args, run.model.family())? {
         // A dry run leaves nothing behind, not even the cache of a trained tokenizer.
         let corpus = if args.dry_run {
             Corpora::new(None).load(&run.data)?
         } else {
-            runner.corpus(&run.data)?
+            corpus(&runner, &run.data, collective)?
         };
         run.model = run.model.with_vocab(corpus.vocabulary().size);
     }
@@ -101,18 +123,46 @@ pub fn run(args: &Args) -> Result<()> {
     if args.dry_run {
         let text = toml::to_string_pretty(&run)
             .map_err(|error| HarnessError::Invariant(error.to_string()))?;
-        return print(text.trim_end());
+        return if leads { print(text.trim_end()) } else { Ok(()) };
     }
-    let corpus = runner.corpus(&run.data)?;
-    limit_evaluation(args, &mut run, corpus.validation.tokens.len())?;
+    let corpus = corpus(&runner, &run.data, collective)?;
+    let notice = limit_evaluation(args, &mut run, corpus.validation.tokens.len())?;
+    if let (Some(notice), true) = (notice, leads) {
+        anstream::eprintln!("{notice}");
+    }
     let key = crate::experiment::execute::key(&run, &corpus)?;
     let state = Ledger::open(&args.out)?.find(&key)?;
-    let record = runner.run_one(&run)?;
+    let record = match collective.ranks() {
+        1 => runner.run_one(&run)?,
+        _ => match runner.run_together(&run, collective)? {
+            Some(record) => record,
+            None if leads => return Err(taken(&key)),
+            None => return Ok(()),
+        },
+    };
     print(&record.summary())?;
     match state {
         RunState::Finished(_) | RunState::Diverged(_) => Ok(()),
         _ => print(&memory_line(&run, args.threads)?),
     }
+}
+
+/// The text; rank 0 reads it first and leaves a trained tokenizer where the others find it.
+fn corpus(runner: &Runner, data: &DataConfig, collective: &dyn Collective) -> Result<Arc<Corpus>> {
+    let first = match collective.rank() {
+        0 => Some(runner.corpus(data)?),
+        _ => None,
+    };
+    collective.barrier()?;
+    first.map_or_else(|| runner.corpus(data), Ok)
+}
+
+/// Another process is doing the run that several were started for.
+fn taken(key: &RunKey) -> HarnessError {
+    HarnessError::config(
+        format!("run {key} is being done by another process"),
+        "wait for it, or give another --out",
+    )
 }
 
 /// Peak memory of this process beside the prediction.
@@ -128,35 +178,35 @@ fn memory_line(run: &RunConfig, threads: Option<usize>) -> Result<String> {
 }
 
 /// Evaluating all held-out text with a very large model can cost many times a short training.
-/// Unless the user chose, no more of it is evaluated than costs as much as the training.
-fn limit_evaluation(args: &Args, run: &mut RunConfig, tokens: usize) -> Result<()> {
+/// Unless the user chose, no more of it is evaluated than costs as much as the training, and the
+/// notice given back says so.
+fn limit_evaluation(args: &Args, run: &mut RunConfig, tokens: usize) -> Result<Option<String>> {
     /// Evaluations below this cost are always whole: a few minutes on one processor.
     const ALWAYS_FLOPS: f64 = 3e13;
     const LEAST_SEQUENCES: usize = 8;
     let key = ["data", "evaluation", "sequences"];
     if names(args, &[key.join(".")], &key)? || args.preset.is_some() {
-        return Ok(());
+        return Ok(None);
     }
     let share = run.data.masking.share;
     let per_token = run.model.forward_flops(run.data.length)?.training_per_token(share);
     let training = run.train.steps as f64 * (run.train.batch * run.data.length) as f64 * per_token;
     let evaluation = tokens as f64 * per_token / 3.0;
     if evaluation <= training.max(ALWAYS_FLOPS) {
-        return Ok(());
+        return Ok(None);
     }
     let all = tokens / run.data.length;
     let some = (all as f64 * training / evaluation) as usize;
     run.data.evaluation.sequences = some.clamp(LEAST_SEQUENCES, all.max(LEAST_SEQUENCES));
-    anstream::eprintln!(
+    Ok(Some(format!(
         "evaluating {} of {all} held-out sequences: all of them cost {:.0} times this training; \
          --set data.evaluation.sequences=0 takes all",
         run.data.evaluation.sequences,
         evaluation / training
-    );
-    Ok(())
+    )))
 }
 
-fn resolve(args: &Args) -> Result<RunConfig> {
+fn resolve(args: &Args, ranks: usize) -> Result<RunConfig> {
     let mut layers = Vec::new();
     if let Some(name) = &args.preset {
         layers.push(run_presets::layer(name)?);
@@ -168,7 +218,7 @@ fn resolve(args: &Args) -> Result<RunConfig> {
     if let Some(path) = &args.config {
         layers.push(read_layer(path)?);
     }
-    layers.push(flags(args, &family));
+    layers.push(flags(args, &family, ranks));
     RunConfig::resolve(&family, layers, &args.sets)
         .map_err(|error| with_places(error, args.config.as_deref(), &args.sets))
 }
@@ -210,7 +260,7 @@ fn initial_layer(family: &str, path: &Path) -> Result<Table> {
 }
 
 /// The dedicated flags as a table layer.
-fn flags(args: &Args, family: &str) -> Table {
+fn flags(args: &Args, family: &str, ranks: usize) -> Table {
     let mut table = Table::new();
     let mut put = |path: &[&str], value: Value| {
         let (last, parents) = path.split_last().expect("a path has a last key");
@@ -230,6 +280,9 @@ fn flags(args: &Args, family: &str) -> Table {
     if let Some(seed) = args.seed {
         put(&["seed"], Value::Integer(seed as i64));
         put(&["data_seed"], Value::Integer(seed as i64));
+    }
+    if ranks > 1 {
+        put(&["train", "ranks"], Value::Integer(ranks as i64));
     }
     if device(args.device) == DeviceKind::Cuda {
         put(&["train", "device"], Value::String("cuda".to_owned()));

@@ -83,9 +83,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_one(value: &f64) -> bool {
-    value.to_bits() == 1f64.to_bits()
+fn is_one<T: From<bool> + PartialEq>(value: &T) -> bool {
+    *value == T::from(true)
 }
 
 /// The `[train]` table: everything about one run that is neither data nor model.
@@ -142,6 +141,10 @@ pub struct TrainConfig {
     /// Where the model is computed.
     #[serde(skip_serializing_if = "is_default")]
     pub device: DeviceKind,
+    /// Processes that share every step, each with `micro_batches` parts of its own; set by
+    /// `--parallel`. Part of a run's name, for sums over ranks round differently.
+    #[serde(skip_serializing_if = "is_one")]
+    pub ranks: usize,
 }
 
 impl Default for TrainConfig {
@@ -168,11 +171,17 @@ impl Default for TrainConfig {
             keep_best: false,
             recompute: false,
             device: DeviceKind::Cpu,
+            ranks: 1,
         }
     }
 }
 
 impl TrainConfig {
+    /// Parts of a step, over all ranks.
+    pub fn parts(&self) -> usize {
+        self.micro_batches * self.ranks
+    }
+
     /// These keys with those of `over` laid on them.
     ///
     /// # Errors
@@ -201,12 +210,24 @@ impl TrainConfig {
             self.evaluation_batch > 0,
             positive,
         )?;
+        check("train.ranks", self.ranks, self.ranks > 0, positive)?;
         if !self.batch.is_multiple_of(self.micro_batches) {
             let (batch, parts) = (self.batch, self.micro_batches);
             let nearest = (1..=parts).rev().find(|&count| batch.is_multiple_of(count));
             return Err(HarnessError::config(
                 format!("train.micro_batches = {parts} does not divide train.batch = {batch}"),
                 format!("set train.micro_batches to {}", nearest.unwrap_or(1)),
+            ));
+        }
+        if !self.batch.is_multiple_of(self.parts()) {
+            let (batch, ranks, parts) = (self.batch, self.ranks, self.parts());
+            return Err(HarnessError::config(
+                format!(
+                    "train.batch = {batch} cannot be divided into train.micro_batches = {} parts \
+                     on each of train.ranks = {ranks}",
+                    self.micro_batches
+                ),
+                format!("set train.batch to {}", batch.next_multiple_of(parts)),
             ));
         }
         let share = "set it between 0 and 1";
@@ -289,6 +310,8 @@ mod tests {
         let annealing = AnnealingConfig { factor: 1.0, ..AnnealingConfig::default() };
         let text = problem(|c| (c.evaluate_every, c.annealing) = (1, Some(annealing)));
         assert!(text.contains("train.annealing.factor = 1"), "{text}");
+        let text = problem(|c| (c.batch, c.micro_batches, c.ranks) = (10, 2, 3));
+        assert!(text.ends_with("hint: set train.batch to 12"), "{text}");
         let text = problem(|c| (c.batch, c.micro_batches) = (12, 5));
         assert!(text.contains("micro_batches = 5 does not divide train.batch = 12"), "{text}");
         assert!(text.contains("hint: set train.micro_batches to 4"), "{text}");
@@ -306,7 +329,7 @@ mod tests {
     #[test]
     fn invariant_keys_of_computation_are_left_out_at_their_defaults() {
         let text = toml::to_string(&TrainConfig::default()).unwrap();
-        for key in ["recompute", "device"] {
+        for key in ["recompute", "device", "ranks"] {
             assert!(!text.contains(key), "{text}");
         }
         let config =

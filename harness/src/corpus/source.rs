@@ -13,13 +13,13 @@ use crate::train::{BatchSource, EvaluationBatch};
 /// Training batches of a corpus and the fixed evaluation batches of one of its splits.
 pub struct CorpusSource {
     training: TrainingBatches,
-    micro_batches: usize,
+    parts: usize,
     evaluation: Vec<EvaluationBatch>,
     unigram_loss_nats: f64,
 }
 
 impl CorpusSource {
-    /// Steps of `train.batch` sequences in `train.micro_batches` parts, evaluation on `split` in
+    /// Steps of `train.batch` sequences in [`TrainConfig::parts`] parts, evaluation on `split` in
     /// batches of `train.evaluation_batch`. `data_seed` orders and masks training sequences;
     /// evaluation depends on the configuration only.
     ///
@@ -32,13 +32,13 @@ impl CorpusSource {
         data_seed: u64,
         split: Split,
     ) -> Result<Self> {
-        let micro_batches = train.micro_batches;
-        assert!(micro_batches > 0, "a step has at least one part");
+        let parts = train.parts();
+        assert!(parts > 0, "a step has at least one part");
         let set = EvaluationSet::new(corpus.clone(), config, split)?;
         let training = TrainingBatches::new(corpus, config, train.batch, data_seed)?;
         let evaluation = set.batches(train.evaluation_batch).collect();
         let unigram_loss_nats = set.unigram_loss_nats();
-        Ok(Self { training, micro_batches, evaluation, unigram_loss_nats })
+        Ok(Self { training, parts, evaluation, unigram_loss_nats })
     }
 
     /// Where the training sequences of each step come from.
@@ -54,11 +54,11 @@ impl CorpusSource {
 
 impl BatchSource for CorpusSource {
     fn training_batch(&self, step: u64, micro: usize) -> Batch {
-        self.training.micro_batch(step, micro, self.micro_batches)
+        self.training.micro_batch(step, micro, self.parts)
     }
 
     fn refill(&self, step: u64, micro: usize, batch: &mut Batch) {
-        self.training.refill((step, micro, self.micro_batches), batch);
+        self.training.refill((step, micro, self.parts), batch);
     }
 
     fn evaluation(&self) -> &[EvaluationBatch] {

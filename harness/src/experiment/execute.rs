@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::record::{self, RunRecord};
+use crate::collective::Collective;
 use crate::config::model::BuiltModel;
 use crate::config::run::RunConfig;
 use crate::corpus::{Corpus, CorpusSource, Split};
@@ -27,6 +28,8 @@ pub struct Context<'a> {
     pub stop: &'a AtomicBool,
     /// Whether the run folder keeps the final weights; decides nothing else.
     pub keep_weights: bool,
+    /// Processes that share every step of a run; [`Alone`](crate::collective::Alone) for none.
+    pub collective: &'a dyn Collective,
 }
 
 /// The content address of `run` on `corpus`.
@@ -61,13 +64,11 @@ pub fn attempt(
     if context.stop.load(Ordering::Relaxed) {
         return Err(HarnessError::Interrupted);
     }
-    if matches!(context.ledger.find(&key)?, RunState::Running) {
+    let alone = context.collective.ranks() == 1;
+    if alone && matches!(context.ledger.find(&key)?, RunState::Running) {
         return Ok(None);
     }
-    let source =
-        CorpusSource::new(corpus.clone(), &run.data, &run.train, run.data_seed, Split::Validation)?;
-    check_vocabulary(run, corpus)?;
-    let built = run.build()?;
+    let (source, built) = prepare(run, corpus)?;
     let config =
         serde_json::to_value(run).map_err(|error| HarnessError::Invariant(error.to_string()))?;
     let describe = || RunDescription {
@@ -78,7 +79,10 @@ pub fn attempt(
         data_fingerprint: corpus.fingerprint.to_hex().to_string(),
         threads: context.threads,
     };
-    let manifest = match context.ledger.begin(&key, describe)? {
+    let begin = context.ledger.begin(&key, describe)?;
+    let begins = f64::from(u8::from(matches!(begin, Begin::Ours(_))));
+    context.collective.broadcast_f64(&mut [begins])?;
+    let manifest = match begin {
         Begin::Done(manifest) => *manifest,
         Begin::Taken => return Ok(None),
         Begin::Ours(claim) => {
@@ -89,7 +93,7 @@ pub fn attempt(
                 Some(weights) => weights::unfold(run, weights, &run_init_path(run))?,
             };
             let outcome =
-                train_built(run, (built, parameters), &source, (context, folder), observer)?;
+                train_built(run, (built, parameters), &source, (context, Some(folder)), observer)?;
             if context.keep_weights {
                 let of_run = (folder.config_hash, outcome.steps);
                 run_folder::save(folder.path, &layout, &outcome.parameters, of_run)?;
@@ -99,6 +103,33 @@ pub fn attempt(
     };
     let folder = context.ledger.folder(&key);
     read_record(run, &manifest, &folder, source.unigram_loss_nats()).map(Some)
+}
+
+/// What every rank but the first does while that one is in [`attempt`]: trains along if the run is
+/// theirs, and keeps nothing.
+pub fn follow(
+    run: &RunConfig,
+    corpus: &Arc<Corpus>,
+    context: &Context,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let (source, built) = prepare(run, corpus)?;
+    let mut begins = [0.0];
+    context.collective.broadcast_f64(&mut begins)?;
+    if begins[0] > 0.0 {
+        // Rank 0 sends its own before the first step.
+        let parameters = vec![0.0; built.layout.total()];
+        train_built(run, (built, parameters), &source, (context, None), observer)?;
+    }
+    Ok(())
+}
+
+/// Text and model of `run`, which must fit together.
+fn prepare(run: &RunConfig, corpus: &Arc<Corpus>) -> Result<(CorpusSource, BuiltModel)> {
+    let (data, split) = (&run.data, Split::Validation);
+    let source = CorpusSource::new(corpus.clone(), data, &run.train, run.data_seed, split)?;
+    check_vocabulary(run, corpus)?;
+    Ok((source, run.build()?))
 }
 
 /// The record of `run` if `ledger` holds it finished or diverged; nothing is claimed.
@@ -127,10 +158,10 @@ fn train_built(
     run: &RunConfig,
     (built, initial_parameters): (BuiltModel, Vec<f32>),
     source: &CorpusSource,
-    (context, folder): (&Context, train::RunFolder),
+    (context, folder): (&Context, Option<train::RunFolder>),
     observer: &mut dyn Observer,
 ) -> Result<TrainOutcome> {
-    train::run(
+    train::run_together(
         TrainJob {
             engine: built.engine,
             layout: &built.layout,
@@ -141,9 +172,10 @@ fn train_built(
             vocab: run.model.vocab(),
             dropout_seed: (run.model.dropout() > 0.0).then_some(run.seed),
             threads: context.threads,
-            folder: Some(folder),
+            folder,
             stop: Some(context.stop),
         },
+        context.collective,
         observer,
     )
 }

@@ -38,14 +38,14 @@ impl StepShape {
     pub fn of(run: &RunConfig, threads: usize) -> Self {
         let train = &run.train;
         Self {
-            sequences: train.batch.div_ceil(train.micro_batches),
+            sequences: train.batch.div_ceil(train.parts()),
             length: run.data.length,
             target_share: run.data.masking.share,
             evaluation_sequences: match run.data.evaluation.sequences {
                 0 => train.evaluation_batch,
                 some => some.min(train.evaluation_batch),
             },
-            accumulates: train.micro_batches > 1,
+            accumulates: train.parts() > 1,
             recompute: train.recompute,
             threads,
         }

@@ -60,11 +60,11 @@ fn planned(
         Workload { length: definition.data.length, target_share: definition.data.masking.share };
     let layout = model.layout()?;
     let step = StepShape {
-        sequences: train.batch.div_ceil(train.micro_batches),
+        sequences: train.batch.div_ceil(train.parts()),
         length: workload.length,
         target_share: workload.target_share,
         evaluation_sequences: train.evaluation_batch,
-        accumulates: train.micro_batches > 1,
+        accumulates: train.parts() > 1,
         recompute: train.recompute,
         threads: 1,
     };

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use super::corpora::Corpora;
 use super::execute::{self, Context};
 use super::record::RunRecord;
+use crate::collective::{Alone, Collective};
 use crate::config::data::DataConfig;
 use crate::config::run::RunConfig;
 use crate::corpus::Corpus;
@@ -98,14 +99,27 @@ impl Runner {
         }
     }
 
-    /// Runs one configuration, or reads it; `None` if another process is at it.
-    fn attempt(&self, run: &RunConfig) -> Result<Option<RunRecord>> {
+    /// Runs one configuration with the other ranks of `collective`, all of which call this; the
+    /// record on rank 0, unless another process is at the run.
+    pub fn run_together(
+        &self,
+        run: &RunConfig,
+        collective: &dyn Collective,
+    ) -> Result<Option<RunRecord>> {
         let corpus = self.corpora.load(&run.data)?;
         let ledger = Ledger::open(&self.options.folder)?;
         let (threads, stop, keep_weights) = (self.threads(), self.stop, self.keep_weights);
-        let context = Context { ledger: &ledger, threads, stop, keep_weights };
+        let context = Context { ledger: &ledger, threads, stop, keep_weights, collective };
         let mut line = self.progress.job(&label(run), run.train.steps);
-        execute::attempt(run, &corpus, &context, &mut line)
+        if collective.rank() == 0 {
+            return execute::attempt(run, &corpus, &context, &mut line);
+        }
+        execute::follow(run, &corpus, &context, &mut line).map(|()| None)
+    }
+
+    /// Runs one configuration, or reads it; `None` if another process is at it.
+    fn attempt(&self, run: &RunConfig) -> Result<Option<RunRecord>> {
+        self.run_together(run, &Alone)
     }
 
     fn threads(&self) -> usize {

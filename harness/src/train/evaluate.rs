@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use models::engine::Engine;
 
 use super::source::EvaluationBatch;
+use crate::collective::{Alone, Collective};
 use crate::error::{HarnessError, Result};
 
 /// Loss of one document, for resampling documents later.
@@ -39,25 +40,46 @@ pub fn evaluate(
     parameters: &[f32],
     batches: &[EvaluationBatch],
 ) -> Result<Evaluation> {
-    let mut documents: BTreeMap<u32, (f64, u64)> = BTreeMap::new();
-    let (mut total, mut targets) = (0.0, 0);
-    for EvaluationBatch { batch, documents: owners } in batches {
-        assert_eq!(owners.len(), batch.targets.len(), "one document per evaluation target");
-        let losses = engine.target_losses(parameters, batch)?;
-        assert_eq!(losses.len(), batch.targets.len(), "one loss per evaluation target");
-        for (&loss, &owner) in losses.iter().zip(owners) {
-            let entry = documents.entry(owner).or_insert((0.0, 0));
-            entry.0 += f64::from(loss);
-            entry.1 += 1;
-            total += f64::from(loss);
-        }
-        targets += losses.len() as u64;
-    }
+    evaluate_together(engine, parameters, batches, &Alone)
+}
+
+/// As [`evaluate`], with the batches dealt out among ranks; the same bits for any number of them.
+///
+/// # Errors
+/// Also if the ranks cannot be reached.
+pub fn evaluate_together(
+    engine: &mut dyn Engine,
+    parameters: &[f32],
+    batches: &[EvaluationBatch],
+    collective: &dyn Collective,
+) -> Result<Evaluation> {
+    let targets: usize = batches.iter().map(|entry| entry.batch.targets.len()).sum();
     if targets == 0 {
         return Err(HarnessError::config(
             "the evaluation batches hold no target",
             "use a longer evaluation text or a higher masking rate",
         ));
+    }
+    // A loss is computed by one rank and zero on the others, so the sum over ranks is exact.
+    let mut losses = vec![0f32; targets];
+    let mut rest = losses.as_mut_slice();
+    for (index, EvaluationBatch { batch, documents }) in batches.iter().enumerate() {
+        assert_eq!(documents.len(), batch.targets.len(), "one document per evaluation target");
+        let (place, after) = rest.split_at_mut(batch.targets.len());
+        rest = after;
+        if index % collective.ranks() == collective.rank() {
+            place.copy_from_slice(&engine.target_losses(parameters, batch)?);
+        }
+    }
+    collective.sum_f32(&mut losses)?;
+    let mut documents: BTreeMap<u32, (f64, u64)> = BTreeMap::new();
+    let mut total = 0.0;
+    let owners = batches.iter().flat_map(|entry| &entry.documents);
+    for (&loss, &owner) in losses.iter().zip(owners) {
+        let entry = documents.entry(owner).or_insert((0.0, 0));
+        entry.0 += f64::from(loss);
+        entry.1 += 1;
+        total += f64::from(loss);
     }
     let documents = documents
         .into_iter()
@@ -67,5 +89,6 @@ pub fn evaluate(
             targets,
         })
         .collect();
-    Ok(Evaluation { loss_nats: total / targets as f64, targets, documents })
+    let loss_nats = total / targets as f64;
+    Ok(Evaluation { loss_nats, targets: targets as u64, documents })
 }

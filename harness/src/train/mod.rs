@@ -5,6 +5,7 @@
 
 mod annealing;
 pub mod checkpoint;
+mod crew;
 pub mod evaluate;
 pub mod observer;
 pub mod optimiser;
@@ -17,12 +18,12 @@ pub mod stop;
 mod trainer;
 pub mod update;
 
-pub use evaluate::{DocumentLoss, Evaluation, evaluate};
+pub use evaluate::{DocumentLoss, Evaluation, evaluate, evaluate_together};
 pub use observer::{Observer, Silent, StepMetrics};
 pub use outcome::{Divergence, RunFolder, TrainJob, TrainOutcome};
 pub use progress::{JobProgress, Progress};
 pub use source::{BatchSource, EvaluationBatch};
-pub use trainer::run;
+pub use trainer::{run, run_together};
 
 #[cfg(test)]
 mod testing;

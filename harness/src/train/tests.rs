@@ -11,10 +11,13 @@ use models::parametrization::Resolved;
 use super::recorder::{DOCUMENTS_FILE, EVALUATION_FILE, METRICS_FILE};
 use super::testing::{Bigram, Chains, VOCAB, rules};
 use super::*;
+use crate::collective::{Alone, Collective};
 use crate::config::train::{
     AnnealingConfig, DecayKind, PartGradients, ScheduleConfig, TrainConfig,
 };
 use crate::error::{HarnessError, Result};
+
+mod together;
 
 /// Ruins a file.
 type Damage = fn(&Path);
@@ -76,7 +79,11 @@ impl<'a> Case<'a> {
     }
 
     fn run(self) -> Result<TrainOutcome> {
-        let source = Chains::new(self.config.batch, self.config.micro_batches);
+        self.run_on(&Alone)
+    }
+
+    fn run_on(self, collective: &dyn Collective) -> Result<TrainOutcome> {
+        let source = Chains::new(self.config.batch, self.config.parts());
         let stop = AtomicBool::new(false);
         let job = TrainJob {
             engine: Box::new(self.engine),
@@ -92,7 +99,7 @@ impl<'a> Case<'a> {
             stop: Some(&stop),
         };
         let Self { stop_after, crash_after, .. } = self;
-        run(job, &mut Disturber { stop_after, crash_after, stop: &stop })
+        run_together(job, collective, &mut Disturber { stop_after, crash_after, stop: &stop })
     }
 }
 

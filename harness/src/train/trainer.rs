@@ -5,21 +5,19 @@ use std::time::Instant;
 
 use models::batch::{Batch, DropoutKey};
 use models::engine::BatchLoss;
-use rayon::prelude::*;
 
 use super::annealing::{Plateau, load_best, save_best};
 use super::checkpoint::{self, SnapshotView};
-use super::evaluate::{Evaluation, evaluate};
+use super::crew::{Crew, Start, add_scaled};
+use super::evaluate::{Evaluation, evaluate_together};
 use super::observer::{Observer, StepMetrics};
 use super::optimiser::global_norm;
 use super::outcome::{DIVERGENCE_MARGIN_NATS, Divergence, TrainJob, TrainOutcome};
 use super::recorder::Recorder;
 use super::update::Update;
+use crate::collective::{Alone, Collective};
 use crate::config::train::PartGradients;
 use crate::error::{HarnessError, Result};
-
-/// Elements per unit of parallel work when gradients are added up.
-const CHUNK: usize = 1 << 14;
 
 /// Trains one model inside a thread pool of its own.
 ///
@@ -32,16 +30,33 @@ const CHUNK: usize = 1 << 14;
 /// [`HarnessError::Interrupted`] if `stop` was set (with a run folder: after a checkpoint);
 /// otherwise whatever configuration, engine or file system refuse.
 pub fn run(job: TrainJob<'_>, observer: &mut dyn Observer) -> Result<TrainOutcome> {
+    run_together(job, &Alone, observer)
+}
+
+/// As [`run`], on every rank of `collective` with the same job. Only rank 0 has a run folder and
+/// resumes from it; the others begin where it does. A signal on any rank stops all after the same
+/// step.
+///
+/// # Errors
+/// Also [`HarnessError::Config`] if `train.ranks` is not the number of ranks. An error that not
+/// all ranks meet leaves the others waiting: the caller ends them ([`Collective::abort`]).
+pub fn run_together(
+    job: TrainJob<'_>,
+    collective: &dyn Collective,
+    observer: &mut dyn Observer,
+) -> Result<TrainOutcome> {
     job.config.validate()?;
+    let crew = Crew::new(collective, job.config.ranks)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(job.threads.max(1))
         .build()
         .map_err(|error| HarnessError::config(error.to_string(), "use fewer threads or jobs"))?;
-    pool.install(|| Trainer::start(job)?.train(observer))
+    pool.install(|| Trainer::start(job, crew)?.train(observer))
 }
 
 struct Trainer<'a> {
     job: TrainJob<'a>,
+    crew: Crew<'a>,
     parameters: Vec<f32>,
     gradients: Vec<f32>,
     /// Gradients of one part, when a batch is computed in several.
@@ -60,7 +75,7 @@ struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    fn start(mut job: TrainJob<'a>) -> Result<Self> {
+    fn start(mut job: TrainJob<'a>, crew: Crew<'a>) -> Result<Self> {
         let config = job.config;
         let total = job.layout.total();
         let mut parameters = std::mem::take(&mut job.initial_parameters);
@@ -81,27 +96,36 @@ impl<'a> Trainer<'a> {
             recorder = Some(Recorder::open(folder.path, optimiser.steps)?);
         }
         let recorded = |pick: fn(&Recorder) -> Option<f64>| recorder.as_ref().and_then(pick);
-        let first_loss_nats = recorded(|recorder| recorder.first_loss_nats).unwrap_or(f64::NAN);
-        let last_loss_nats = recorded(|recorder| recorder.last_loss_nats).unwrap_or(f64::NAN);
+        let mut start = Start {
+            steps: optimiser.steps,
+            tokens,
+            first_loss_nats: recorded(|recorder| recorder.first_loss_nats).unwrap_or(f64::NAN),
+            last_loss_nats: recorded(|recorder| recorder.last_loss_nats).unwrap_or(f64::NAN),
+            evaluations: recorder.iter().flat_map(|r| r.evaluations.clone()).collect(),
+        };
         let seconds = recorded(|recorder| Some(recorder.seconds)).unwrap_or(0.0);
+        let moments = (&mut optimiser.first_moment, &mut optimiser.second_moment);
+        crew.share(&mut start, [&mut parameters, moments.0, moments.1])?;
+        optimiser.steps = start.steps;
         let mut plateau = Plateau::new(config.annealing);
-        for &(step, loss) in recorder.iter().flat_map(|recorder| &recorder.evaluations) {
+        for &(step, loss) in &start.evaluations {
             plateau.observe(step, loss);
         }
         Ok(Self {
             parameters,
             gradients: vec![0.0; total],
-            partial: vec![0.0; if config.micro_batches > 1 { total } else { 0 }],
-            batches: vec![Batch::default(); config.micro_batches],
+            partial: vec![0.0; if config.parts() > 1 { total } else { 0 }],
+            batches: vec![Batch::default(); config.parts()],
             update,
             plateau,
             best: None,
             recorder,
-            tokens,
+            tokens: start.tokens,
             seconds,
-            first_loss_nats,
-            last_loss_nats,
+            first_loss_nats: start.first_loss_nats,
+            last_loss_nats: start.last_loss_nats,
             job,
+            crew,
         })
     }
 
@@ -133,7 +157,7 @@ impl<'a> Trainer<'a> {
             if let Some(divergence) = self.step(observer)? {
                 return self.finish(None, Some(divergence), observer);
             }
-            let stop = self.job.stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
+            let stop = self.crew.stops(stop_asked(&self.job));
             let done = self.update.optimiser.steps;
             if (stop || is_due(done, config.checkpoint_every) || self.is_final_checkpoint())
                 && let Some(tensor) = self.save()?
@@ -142,6 +166,8 @@ impl<'a> Trainer<'a> {
                 return self.finish(None, Some(divergence), observer);
             }
             if stop {
+                // No rank leaves before rank 0 has saved: launchers end all with the first.
+                self.crew.collective().barrier()?;
                 return Err(HarnessError::Interrupted);
             }
         }
@@ -169,10 +195,11 @@ impl<'a> Trainer<'a> {
         self.parameters = match (self.best.take(), self.job.folder) {
             (Some(parameters), _) => parameters,
             (None, Some(folder)) => load_best(folder.path, folder.config_hash, (step, count))?,
-            (None, None) => unreachable!("only a run with a folder is resumed"),
+            // Only a run with a folder is resumed: rank 0 has it and sends what it reads.
+            (None, None) => std::mem::take(&mut self.parameters),
         };
-        let batches = self.job.source.evaluation();
-        evaluate(self.job.engine.as_mut(), &self.parameters, batches)
+        self.crew.collective().broadcast_f32(&mut self.parameters)?;
+        self.held_out()
     }
 
     fn is_final_checkpoint(&self) -> bool {
@@ -220,7 +247,7 @@ impl<'a> Trainer<'a> {
     /// loss reported is the mean all the same.
     fn loss_and_gradients(&mut self, index: u64) -> Result<BatchLoss> {
         self.draw(index);
-        let Self { job, batches, parameters, gradients, partial, .. } = self;
+        let Self { job, crew, batches, parameters, gradients, partial, .. } = self;
         let targets: usize = batches.iter().map(|batch| batch.targets.len()).sum();
         if targets == 0 {
             return Err(models::ModelError::Batch(format!("no target in step {}", index + 1)))?;
@@ -232,7 +259,7 @@ impl<'a> Trainer<'a> {
         }
         let mut total = BatchLoss { loss_nats: 0.0, auxiliary: 0.0 };
         gradients.fill(0.0);
-        for batch in batches.iter().filter(|batch| !batch.targets.is_empty()) {
+        for batch in crew.own(batches).filter(|batch| !batch.targets.is_empty()) {
             let loss = engine.loss_and_gradients(parameters, batch, partial)?;
             let share = batch.targets.len() as f64 / targets as f64;
             total.loss_nats += share * loss.loss_nats;
@@ -243,7 +270,7 @@ impl<'a> Trainer<'a> {
             total.auxiliary += weight * loss.auxiliary;
             add_scaled(gradients, partial, weight as f32);
         }
-        Ok(total)
+        crew.sum(total, gradients, stop_asked(job))
     }
 
     /// Makes `batches` the parts of step `index`.
@@ -257,13 +284,19 @@ impl<'a> Trainer<'a> {
     }
 
     fn evaluate(&mut self, done: u64, observer: &mut dyn Observer) -> Result<Evaluation> {
-        let batches = self.job.source.evaluation();
-        let evaluation = evaluate(self.job.engine.as_mut(), &self.parameters, batches)?;
+        self.crew.agree("norm of the parameters", global_norm(&self.parameters))?;
+        let evaluation = self.held_out()?;
         if let Some(recorder) = &mut self.recorder {
             recorder.evaluation(done, &evaluation)?;
         }
         observer.evaluation(done, &evaluation)?;
         Ok(evaluation)
+    }
+
+    fn held_out(&mut self) -> Result<Evaluation> {
+        let batches = self.job.source.evaluation();
+        let engine = self.job.engine.as_mut();
+        evaluate_together(engine, &self.parameters, batches, self.crew.collective())
     }
 
     fn judge(&self, evaluation: &Evaluation) -> Option<Divergence> {
@@ -277,9 +310,12 @@ impl<'a> Trainer<'a> {
 
     /// Saves a checkpoint, unless a parameter is not finite: then its name.
     fn save(&mut self) -> Result<Option<String>> {
-        let Some(folder) = self.job.folder else { return Ok(None) };
+        if self.job.folder.is_none() && self.crew.is_alone() {
+            return Ok(None);
+        }
+        // Every rank looks, since every rank has to end the run.
         let bad = self.first_bad_parameter();
-        if bad.is_none() {
+        if let (None, Some(folder)) = (&bad, self.job.folder) {
             if let Some(recorder) = &self.recorder {
                 recorder.sync()?;
             }
@@ -343,6 +379,10 @@ impl<'a> Trainer<'a> {
     }
 }
 
+fn stop_asked(job: &TrainJob) -> bool {
+    job.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+}
+
 fn is_due(done: u64, every: u64) -> bool {
     every > 0 && done.is_multiple_of(every)
 }
@@ -352,13 +392,4 @@ fn tokens(batch: &Batch) -> u64 {
         Some(words) => words.iter().filter(|&&word| word).count() as u64,
         None => batch.ids.len() as u64,
     }
-}
-
-/// `sum += share * part`, element by element.
-fn add_scaled(sum: &mut [f32], part: &[f32], share: f32) {
-    sum.par_chunks_mut(CHUNK).zip(part.par_chunks(CHUNK)).for_each(|(sum, part)| {
-        for (sum, &part) in sum.iter_mut().zip(part) {
-            *sum += share * part;
-        }
-    });
 }
