@@ -1,4 +1,5 @@
 //! Recorded expectations.
 
 mod activations;
+mod memory;
 mod minilm;

@@ -12,54 +12,85 @@ use crate::pt2026::Rope;
 const STAGES: [&str; 6] =
     ["packed weights", "scores", "beliefs and messages", "gradients by lane", "head", "logits"];
 
-/// Buffers, in a fixed order, with the place of their stage and their floats.
+/// Place of a buffer's stage, and its floats.
 type Buffers = Vec<(usize, usize)>;
 
 impl FusedPt2026 {
-    /// As [`Engine::memory`](crate::engine::Engine::memory). Threads do not matter.
+    /// As [`Engine::memory`](crate::engine::Engine::memory). Threads do not matter. Lane by lane,
+    /// because evaluation often has more lanes than training rather than larger ones.
     pub(super) fn stages(
         &self,
         training: Option<BatchShape>,
         evaluation: Option<BatchShape>,
     ) -> Vec<MemoryPart> {
         let none = BatchShape { sequences: 0, length: 0, targets: 0 };
-        let before = self.buffers(training.unwrap_or(none), self.keep());
-        let after = self.buffers(evaluation.unwrap_or(none), Keep::LastIteration);
+        let (training, evaluation) = (training.unwrap_or(none), evaluation.unwrap_or(none));
+        let lanes = self.lane_count(training).max(self.lane_count(evaluation));
         let mut floats = [0; STAGES.len()];
-        for ((stage, before), (_, after)) in before.into_iter().zip(after) {
-            floats[stage] += resident(before, after);
+        let mut add = |before: Buffers, after: Buffers| {
+            for ((stage, before), (_, after)) in before.into_iter().zip(after) {
+                floats[stage] += resident(before, after);
+            }
+        };
+        let last = Keep::LastIteration;
+        add(self.shared_buffers(training, self.keep()), self.shared_buffers(evaluation, last));
+        for lane in 0..lanes {
+            let before = self.lane_buffers(training, self.keep(), lane);
+            add(before, self.lane_buffers(evaluation, last, lane));
         }
         let part = |(&stage, floats)| MemoryPart { stage, bytes: 4 * floats as u64 };
         STAGES.iter().zip(floats).map(part).collect()
     }
 
-    fn buffers(&self, shape: BatchShape, keep: Keep) -> Buffers {
+    /// Sequences of a full lane.
+    fn each(&self, shape: BatchShape) -> usize {
+        self.plan.lane_sequences(shape.sequences, shape.length).max(1)
+    }
+
+    fn lane_count(&self, shape: BatchShape) -> usize {
+        shape.sequences.div_ceil(self.each(shape))
+    }
+
+    /// Buffers of lane `index`, in a fixed order.
+    fn lane_buffers(&self, shape: BatchShape, keep: Keep, index: usize) -> Buffers {
         let plan = &self.plan;
-        let BatchShape { sequences, length, targets } = shape;
+        let (each, length) = (self.each(shape), shape.length);
+        let sequences = shape.sequences.saturating_sub(index * each).min(each);
         let rows = sequences * length;
-        let lanes = sequences.div_ceil(plan.lane_sequences(sequences, length).max(1));
         let (wide, narrow) = (rows * plan.stacked, rows * plan.width);
-        let angles = if plan.rope == Rope::None { 0 } else { length * plan.rank };
-        let train = usize::from(keep != Keep::LastIteration);
+        let train = usize::from(keep != Keep::LastIteration && sequences > 0);
         let kept = keep.iterations(plan);
         let per_word = saved_tiles(plan) * plan.rank + length;
-        let scratch = lanes * (4 * length * plan.rank + 2 * length * length);
-        let head = 7 * targets * plan.width + 5 * targets;
-        let [logits, partial] =
-            cross_entropy::workspace_floats(targets, plan.width, plan.vocab, train == 1);
+        let scratch = 4 * length * plan.rank + 2 * length * length;
         vec![
-            (0, if rows > 0 { packed_len(plan.width, plan.stacked) } else { 0 }),
-            (0, if rows > 0 { packed_len(plan.stacked, plan.width) } else { 0 }),
-            (0, if rows > 0 { train * packed_len(2 * plan.pairs, plan.width) } else { 0 }),
-            (0, angles),
             (1, (plan.iterations + 1) * narrow),
             (2, kept * (narrow + 2 * rows)),
             (2, kept * rows * plan.channels * per_word),
             (2, kept * wide),
             (2, wide),
-            (2, scratch),
-            (3, train * lanes * plan.stacked * plan.width),
-            (3, train * (wide + 4 * narrow)),
+            (2, if sequences > 0 { scratch } else { 0 }),
+            (3, train * plan.stacked * plan.width),
+            (3, train * (wide + 3 * narrow)),
+        ]
+    }
+
+    /// Buffers that all lanes share, in a fixed order.
+    fn shared_buffers(&self, shape: BatchShape, keep: Keep) -> Buffers {
+        let plan = &self.plan;
+        let BatchShape { sequences, length, targets } = shape;
+        let rows = sequences * length;
+        let angles = if plan.rope == Rope::None { 0 } else { length * plan.rank };
+        let train = usize::from(keep != Keep::LastIteration);
+        let head = 7 * targets * plan.width + 5 * targets;
+        let [logits, partial] =
+            cross_entropy::workspace_floats(targets, plan.width, plan.vocab, train == 1);
+        let packed = |depth, columns| if rows > 0 { packed_len(depth, columns) } else { 0 };
+        vec![
+            (0, packed(plan.width, plan.stacked)),
+            (0, packed(plan.stacked, plan.width)),
+            (0, train * packed(2 * plan.pairs, plan.width)),
+            (0, angles),
+            (3, train * rows * plan.width),
             (4, head),
             (5, logits),
             (5, partial),
@@ -94,6 +125,22 @@ mod tests {
         (engine.with_recomputation(recompute), parameters)
     }
 
+    fn bytes(
+        engine: &FusedPt2026,
+        training: Option<BatchShape>,
+        evaluation: Option<BatchShape>,
+    ) -> u64 {
+        engine.stages(training, evaluation).iter().map(|part| part.bytes).sum()
+    }
+
+    /// Bytes of the buffers that `engine` has after a step.
+    fn allocated(engine: &FusedPt2026) -> u64 {
+        let lanes: usize = engine.lanes.iter().map(super::super::lane::Lane::floats).sum();
+        let tables = engine.turned_factors.len() + engine.packed_factors.len();
+        let tables = tables + engine.packed_pairs.len() + 24 * engine.plan.rank;
+        4 * (lanes + tables + engine.d_unary.len() + engine.head.floats()) as u64
+    }
+
     #[test]
     fn invariant_memory_is_what_a_step_allocates() {
         let shape = BatchShape { sequences: 5, length: 24, targets: 31 };
@@ -103,15 +150,30 @@ mod tests {
             let mut gradients = vec![0.0; parameters.len()];
             let batch = batch(shape, 300);
             engine.loss_and_gradients(&parameters, &batch, &mut gradients).unwrap();
-            let predicted: u64 = engine.stages(Some(shape), None).iter().map(|p| p.bytes).sum();
-            let lanes: usize = engine.lanes.iter().map(super::super::lane::Lane::floats).sum();
-            let tables = engine.turned_factors.len() + engine.packed_factors.len();
-            let tables = tables + engine.packed_pairs.len() + 24 * engine.plan.rank;
-            let allocated = lanes + tables + engine.d_unary.len() + engine.head.floats();
-            assert_eq!(predicted, 4 * allocated as u64);
+            let predicted = bytes(&engine, Some(shape), None);
+            assert_eq!(predicted, allocated(&engine));
             sizes.push(predicted);
         }
         assert!(sizes[1] < sizes[0]);
+    }
+
+    /// Evaluation of more lanes of the same size: nothing grows, lanes are added.
+    #[test]
+    fn invariant_evaluation_adds_lanes_to_those_of_training() {
+        let shape = BatchShape { sequences: 5, length: 24, targets: 31 };
+        let more = BatchShape { sequences: 8, length: 24, targets: 31 };
+        for recompute in [false, true] {
+            let (mut engine, parameters) = engine(recompute);
+            let mut gradients = vec![0.0; parameters.len()];
+            engine.loss_and_gradients(&parameters, &batch(shape, 300), &mut gradients).unwrap();
+            let before = allocated(&engine);
+            let predicted = bytes(&engine, Some(shape), Some(more));
+            engine.target_losses(&parameters, &batch(more, 300)).unwrap();
+            // Buffers say what they were asked for last, evaluation keeps no gradients: so only
+            // what the added lanes brought is compared.
+            let added = engine.lanes[5..].iter().map(super::super::lane::Lane::floats);
+            assert_eq!(predicted - before, 4 * added.sum::<usize>() as u64);
+        }
     }
 
     #[test]
