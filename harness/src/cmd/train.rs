@@ -105,6 +105,7 @@ pub fn run(args: &Args) -> Result<()> {
 /// One run, alone or with the other ranks of `collective`; rank 0 alone prints and keeps files.
 fn train(args: &Args, collective: &dyn Collective) -> Result<()> {
     let mut run = resolve(args, collective.ranks())?;
+    crate::train::check_ranks(collective.ranks(), run.train.ranks)?;
     // An absent device is told before anything is read or trained.
     crate::device::open(run.train.device)?;
     let (folder, leads) = (args.out.clone(), collective.rank() == 0);

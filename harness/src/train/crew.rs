@@ -31,18 +31,26 @@ pub(super) struct Start {
     pub evaluations: Vec<(u64, f64)>,
 }
 
+/// Whether `present` ranks are what `train.ranks` asks for.
+///
+/// # Errors
+/// [`HarnessError::Config`] with the command that starts them.
+pub fn check_ranks(present: usize, ranks: usize) -> Result<()> {
+    if present == ranks {
+        return Ok(());
+    }
+    Err(HarnessError::config(
+        format!("train.ranks = {ranks}, but this training has {present} rank(s)"),
+        format!(
+            "mpirun -n {ranks} crossscale train --parallel mpi …, or --set train.ranks={present}"
+        ),
+    ))
+}
+
 impl<'a> Crew<'a> {
     pub fn new(collective: &'a dyn Collective, ranks: usize) -> Result<Self> {
-        let present = collective.ranks();
-        if present == ranks {
-            return Ok(Self { collective, stopping: false });
-        }
-        Err(HarnessError::config(
-            format!("train.ranks = {ranks}, but this training has {present} rank(s)"),
-            format!(
-                "mpirun -n {ranks} crossscale train --parallel mpi …, or --set train.ranks={present}"
-            ),
-        ))
+        check_ranks(collective.ranks(), ranks)?;
+        Ok(Self { collective, stopping: false })
     }
 
     pub fn is_alone(&self) -> bool {

@@ -18,6 +18,7 @@ pub mod stop;
 mod trainer;
 pub mod update;
 
+pub use crew::check_ranks;
 pub use evaluate::{DocumentLoss, Evaluation, evaluate, evaluate_together};
 pub use observer::{Observer, Silent, StepMetrics};
 pub use outcome::{Divergence, RunFolder, TrainJob, TrainOutcome};

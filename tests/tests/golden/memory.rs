@@ -29,7 +29,7 @@ fn golden_memory_is_predicted_to_within_15_percent() {
         let run = RunConfig::resolve(&row.model, Vec::new(), &sets.collect::<Vec<_>>()).unwrap();
         let predicted = memory::predict(&run.model, StepShape::of(&run, 2)).unwrap();
         let ratio = 1e-6 * predicted.peak as f64 / row.measured_megabytes;
-        println!("{} {}: {ratio:.3}", row.model, row.sets);
+        eprintln!("{} {}: {ratio:.3}", row.model, row.sets);
         if (ratio - 1.0).abs() > ALLOWED {
             outside.push(format!("{} {}: {ratio:.3}", row.model, row.sets));
         }
