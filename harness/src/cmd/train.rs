@@ -27,7 +27,8 @@ use crate::weights;
 #[command(
     after_long_help = "Example: crossscale train --model pt --width 64 --steps 200 --seed 1 \
 --text notes.txt --out runs/notes --set train.learning_rate=0.1\n         \
-crossscale train --preset pt2023-ptb --tokens runs/data/ptb --seed 0 --out runs/pt2023-ptb\n         \
+crossscale train --preset pt2023-ptb --tokens runs/data/ptb --seed 0 --out \
+runs/pt2023-ptb\n         \
 mpirun -n 2 crossscale train --parallel mpi --model pt --width 256 --out runs/two-ranks"
 )]
 pub struct Args {
