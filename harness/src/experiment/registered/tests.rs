@@ -145,7 +145,14 @@ fn invariant_transfer_claim_follows_the_truth() {
         World { loss: |run: &RunConfig| Some(bowl(run, drift_of(run), 0.1)), finished: always };
     let finding = judge("C1", "transfer", &transfer_in(&noisy));
     assert_eq!(finding.verdict, ClaimVerdict::Inconclusive, "{}", finding.number);
-    assert!(finding.would_take.unwrap().contains("seeds"));
+    assert!(finding.would_take.unwrap().contains("seeds for an interval"));
+    let creeping = World {
+        loss: |run: &RunConfig| Some(bowl(run, drift_of(run) - 0.05, 1e-4)),
+        finished: always,
+    };
+    let finding = judge("C1", "transfer", &transfer_in(&creeping));
+    assert_eq!(finding.verdict, ClaimVerdict::Inconclusive, "{}", finding.number);
+    assert!(finding.would_take.unwrap().contains("leaves out 0"));
 }
 
 fn first_seed(run: &RunConfig) -> bool {

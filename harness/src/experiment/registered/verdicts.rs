@@ -180,12 +180,23 @@ fn transfer(test: &Test, outcome: &TransferOutcome) -> Judged {
     } else {
         ClaimVerdict::Inconclusive
     };
-    let would_take = (verdict == ClaimVerdict::Inconclusive).then(|| {
-        let ratio = own.half_width().max(slope_max) / slope_max;
-        let seeds = (outcome.seeds as f64 * ratio * ratio).ceil();
-        format!("about {seeds} seeds for an interval of ±{slope_max} if the noise stays")
-    });
+    let would_take = (verdict == ClaimVerdict::Inconclusive)
+        .then(|| slope_would_take(own, slope_max, outcome.seeds));
     Judged { verdict, number, would_take }
+}
+
+/// What an undecided slope lacks: seeds only while its interval is wider than `slope_max`.
+fn slope_would_take(interval: Interval, slope_max: f64, seeds: u64) -> String {
+    let ratio = interval.half_width() / slope_max;
+    if ratio > 1.0 {
+        let seeds = (seeds as f64 * ratio * ratio).ceil();
+        format!("about {seeds} seeds for an interval of ±{slope_max} if the noise stays")
+    } else if interval.contains(0.0) {
+        "the interval is narrow enough; another condition of the rule is not met".to_owned()
+    } else {
+        let least = interval.low.abs().min(interval.high.abs());
+        format!("no number of seeds: the interval is narrow enough but leaves out 0 by {least:.4}")
+    }
 }
 
 fn describe_transfer(
@@ -198,7 +209,7 @@ fn describe_transfer(
         .map(|(name, shift)| match shift.slope {
             Some(k) => {
                 let interval = shift.bootstrap.as_ref().map(|found| found.interval);
-                format!("k = {} under {name}", with_interval(k, interval, 2))
+                format!("k = {} under {name}", with_interval(k, interval, 3))
             }
             None => format!("k not known yet under {name}"),
         })
