@@ -1,6 +1,7 @@
 //! Families at matched budgets: the runs of a `reproduce` preset.
 
 use serde::{Deserialize, Serialize};
+use toml::Table;
 
 use super::claim::SizeAxis;
 use super::quality;
@@ -28,12 +29,23 @@ pub struct LadderPlan {
     /// Registered search whose winners replace the preset's constants, family by family.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tuned_by: Option<String>,
+    /// Keys that replace those of the preset's `[train]`, and nothing of the search that tunes it.
+    #[serde(default, skip_serializing_if = "Table::is_empty")]
+    pub train: Table,
 }
 
 impl LadderPlan {
     /// The preset without its transfer sweep, which is another question.
     pub fn definition(&self) -> Result<Definition> {
-        Ok(Definition { transfer: None, ..Definition::preset(&self.preset)? })
+        let preset = Definition::preset(&self.preset)?;
+        let train = preset.train_with(&self.train)?;
+        let changed: Vec<String> =
+            self.train.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        let name = match changed.as_slice() {
+            [] => preset.name.clone(),
+            changed => format!("{} ({})", preset.name, changed.join(", ")),
+        };
+        Ok(Definition { name, train, transfer: None, ..preset })
     }
 }
 

@@ -98,6 +98,19 @@ fn invariant_rounds_finalists_and_ladder_follow_each_other() {
 }
 
 #[test]
+fn invariant_a_longer_ladder_keeps_the_search_that_tunes_it() {
+    let ladder = experiment("ladder-tuned-long").unwrap().ladder.unwrap();
+    let steps = |wanted: &[RunConfig]| wanted.iter().map(|run| run.train.steps).collect();
+    let nothing = World { loss: losses, finished: |_| false };
+    let first = super::super::ladder::gather(&ladder, VOCAB, &nothing).unwrap();
+    let short: BTreeSet<u64> = steps(&first.wanted);
+    assert_eq!(short, BTreeSet::from([2000]), "the search is the one of the short ladder");
+    let searched = World { loss: losses, finished: |run| run.train.steps == 2000 };
+    let then = super::super::ladder::gather(&ladder, VOCAB, &searched).unwrap();
+    assert_eq!(steps(&then.wanted), BTreeSet::from([8000]));
+}
+
+#[test]
 fn invariant_diverged_trials_stay_and_never_win() {
     let loss = |run: &RunConfig| (run.train.learning_rate < 0.09).then(|| bowl(run));
     let outcome = search_in(&World { loss, finished: always }).outcome;
