@@ -55,9 +55,9 @@ Exit codes:
   130  stopped by a signal, state saved
 
 Environment:
-  NO_COLOR=1                       turns colours off
-  CROSSSCALE_SIMD=avx2|portable    holds the CPU kernels to AVX2, or to no vector instructions
-                                   beyond the target's; `doctor` shows what they use
+  NO_COLOR=1 turns colours off.
+  CROSSSCALE_SIMD=avx2 holds the CPU kernels to AVX2, =portable to no vector
+  instructions beyond the target's; `doctor` shows what they use
 
 Start with: crossscale reproduce --dry-run";
 
