@@ -82,18 +82,23 @@ pub fn run(experiment: &Experiment, common: &Common) -> Result<()> {
 
 fn complete(experiment: &Experiment, runner: &Runner) -> Result<()> {
     let data = experiment.data()?;
-    if let Some(text) = experiment.text.as_ref().filter(|text| !text.is_there(&data)) {
-        return Err(HarnessError::config(
-            format!("{} needs a text that is not here: {}", experiment.name, text.fetch),
-            text.command(&data),
-        ));
+    if let Some(command) = fetch_first(experiment)? {
+        let problem = format!("{} needs a text that is not here", experiment.name);
+        return Err(HarnessError::config(problem, command));
     }
     let corpus = runner.corpus(&data)?;
     if let Some(text) = &experiment.text {
-        text.check(&data, &corpus)?;
+        text.check(&data, &experiment.train, &corpus)?;
     }
     let vocab = study::vocabulary(&data, &corpus);
     source::complete(runner, |source| experiment.gather(vocab, source)).map(|_| ())
+}
+
+/// The command that fetches the text of `experiment`, if that is not there.
+fn fetch_first(experiment: &Experiment) -> Result<Option<String>> {
+    let data = experiment.data()?;
+    let missing = experiment.text.as_ref().filter(|text| !text.is_there(&data));
+    Ok(missing.map(|text| text.command(&data)))
 }
 
 /// Runs every registered experiment in the order of the claims, then writes the claims page into
@@ -104,14 +109,12 @@ pub fn run_all(options: RunnerOptions, dry_run: bool) -> Result<()> {
     if !dry_run {
         let runner = Runner::new(options, crate::train::stop::on_signal()?);
         for experiment in &experiments {
-            let data = experiment.data()?;
-            match &experiment.text {
-                Some(text) if !text.is_there(&data) => anstream::eprintln!(
-                    "warning: {} left out, its text is not here\nhint: {}",
-                    experiment.name,
-                    text.command(&data)
+            match fetch_first(experiment)? {
+                Some(command) => anstream::eprintln!(
+                    "warning: {} left out, its text is not here\nhint: {command}",
+                    experiment.name
                 ),
-                _ => complete(experiment, &runner)?,
+                None => complete(experiment, &runner)?,
             }
         }
     }

@@ -151,6 +151,8 @@ impl Collective for Group {
         self.broadcast(values)
     }
 
+    /// NCCL has no call for it: mpirun and torchrun end the others when one fails, and srun does
+    /// with `--kill-on-bad-exit`.
     fn abort(&self, code: u8) -> ! {
         std::process::exit(i32::from(code))
     }

@@ -101,3 +101,61 @@ fn golden_published_claims_follow_from_their_ledger() {
         assert_eq!(table.to_csv().unwrap(), expected, "{}", table.name);
     }
 }
+
+type Row = BTreeMap<String, String>;
+
+fn rows(table: &str) -> Vec<Row> {
+    let mut reader = csv::Reader::from_path(published("claims").join(table)).unwrap();
+    reader.deserialize().map(|row: csv::Result<Row>| row.unwrap()).collect()
+}
+
+/// Numbers `column` and half the interval around it, in the rows of a published table that have
+/// `value` in their column `key`.
+fn estimates(table: &str, (key, value): (&str, &str), column: &str) -> Vec<(f64, f64)> {
+    let number = |row: &Row, end: &str| -> f64 { row[&format!("{column}_{end}")].parse().unwrap() };
+    let half = |row: &Row| (number(row, "ci_high") - number(row, "ci_low")) / 2.0;
+    let wanted = rows(table).into_iter().filter(|row| row[key] == value);
+    wanted.map(|row| (number(&row, "mean"), half(&row))).collect()
+}
+
+/// What the front page says in words is what the published tables hold.
+#[test]
+fn golden_readme_numbers_are_those_of_the_published_claims() {
+    let text = std::fs::read_to_string(published("../../README.md")).unwrap();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let says = |part: &str| assert!(text.contains(part), "README.md does not say '{part}'");
+    let difference = "difference_nats";
+    let against =
+        |table: &str, baseline: &str| estimates(table, ("baseline", baseline), difference);
+    let range = |mut values: Vec<(f64, f64)>| {
+        values.sort_by(|a, b| a.0.total_cmp(&b.0));
+        format!("{:.2} to {:.2} nats", values[0].0, values[values.len() - 1].0)
+    };
+
+    let gain = estimates("quality_winners.csv", ("family", "PT 2026"), "gain_nats")[0];
+    says(&format!("PT gains {:.2} ± {:.2} nats", -gain.0, gain.1));
+    let largest = |values: Vec<(f64, f64)>| *values.last().unwrap();
+    let bert = largest(against("ladder_tuned_c3.csv", "BERT"));
+    says(&format!("it is {:.2} ± {:.2} nats better than BERT", -bert.0, bert.1));
+    let ut = largest(against("ladder_tuned_c4.csv", "PT 2026"));
+    says(&format!("{:.2} ± {:.2} better than the Universal Transformer", ut.0, ut.1));
+    says(&format!("({}, significant at two)", range(against("ladder_tuned_c3.csv", "pre-LN"))));
+    let comparison = "ladder_tuned_comparison.csv";
+    let losses =
+        ["BERT", "UT"].map(|family| estimates(comparison, ("family", family), "loss_nats"));
+    let unigram: f64 = rows(comparison)[0]["unigram_loss_nats"].parse().unwrap();
+    let lowest = losses.concat().into_iter().map(|loss| loss.0).fold(f64::INFINITY, f64::min);
+    says(&format!("end within {:.2} nats of the unigram loss", unigram - lowest));
+    let fixed = ["BERT", "pre-LN"].map(|baseline| against("ladder_small_c3.csv", baseline));
+    says(&format!("at every budget, by {}", range(fixed.concat())));
+
+    let slopes = rows("transfer_slopes.csv");
+    let slope = |row: usize, column: &str, decimals: usize| {
+        let value: f64 = slopes[row][&format!("shift_{column}")].parse().unwrap();
+        format!("{value:.decimals$}").replace('-', "−")
+    };
+    let octaves = "octaves_per_octave";
+    says(&format!("moves by {} octaves per octave", slope(0, octaves, 2)));
+    says(&format!("and by {} under standard", slope(1, octaves, 2)));
+    says(&format!("[{}, {}]", slope(0, "ci_low", 3), slope(0, "ci_high", 3)));
+}

@@ -16,6 +16,4 @@ pub use reference::{ForwardConstants, Pt2026};
 pub use ternary::{Heads, TernaryFactor};
 
 #[cfg(test)]
-mod precision;
-#[cfg(test)]
 mod tests;

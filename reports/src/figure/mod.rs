@@ -137,6 +137,15 @@ impl Reference {
         Some(Mark::Level { y, colour: style::REFERENCE })
     }
 
+    /// A sample of every family in the report's order, then of the line.
+    fn legend<'a>(&self, families: impl Iterator<Item = &'a String>) -> Vec<Entry> {
+        let samples = families.zip(0..).map(|(name, place)| {
+            let look = style::family(place);
+            Entry::series(name, &look)
+        });
+        samples.chain(self.entry()).collect()
+    }
+
     fn caption(&self) -> &'static str {
         match (self.loss_nats, self.shown) {
             (None, _) => "",

@@ -2,7 +2,7 @@
 
 use super::axis::{Axis, Scale};
 use super::data::{SearchFigure, SearchSeries};
-use super::page::{Entry, Mark, Panel};
+use super::page::{Mark, Panel};
 use super::style;
 use super::{Figure, Parts, Reference, escape_caption, ordinary};
 use crate::{Cell, Column, Result, Table};
@@ -24,13 +24,7 @@ pub fn search_progress(data: &SearchFigure, name: &str) -> Result<Figure> {
         y: unigram.axis(&losses),
         marks: unigram.mark().into_iter().chain(marks(&data.series)).collect(),
     };
-    let mut legend: Vec<Entry> = data
-        .series
-        .iter()
-        .zip(0..)
-        .map(|(series, place)| Entry::series(&series.family, &style::family(place)))
-        .collect();
-    legend.extend(unigram.entry());
+    let legend = unigram.legend(data.series.iter().map(|series| &series.family));
     let caption = format!(
         "Lines are the best loss so far; hollow markers are single trials (n = 1 seed each), \
          crosses at the upper edge trials that diverged. Trial 0 is the start.{} Setting: {}.",

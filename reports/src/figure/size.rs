@@ -96,12 +96,7 @@ impl Axes {
             y: unigram.axis(&losses),
             marks: marks(&series, &unigram),
         };
-        let mut legend: Vec<Entry> = series
-            .iter()
-            .zip(0..)
-            .map(|(series, place)| Entry::series(&series.family, &style::family(place)))
-            .collect();
-        legend.extend(unigram.entry());
+        let legend = unigram.legend(series.iter().map(|series| &series.family));
         let caption = format!(
             "Points are means over seeds ({}), {INTERVALS}.{} Setting: {}.",
             count_range(points().map(|point| point.n)),

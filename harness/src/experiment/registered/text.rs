@@ -1,11 +1,13 @@
 //! A text that is not inside the program, as the experiment that needs it describes it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::data::DataConfig;
-use crate::corpus::Corpus;
+use crate::config::train::TrainConfig;
+use crate::corpus::{Corpus, CorpusSource, Split};
 use crate::error::{HarnessError, Result};
 
 /// What an experiment fixes about a text that its user has to fetch. With these facts its
@@ -37,20 +39,37 @@ impl FetchedText {
 
     /// # Errors
     /// If `corpus` is another text than the experiment was registered with.
-    pub fn check(&self, data: &DataConfig, corpus: &Corpus) -> Result<()> {
+    pub fn check(
+        &self,
+        data: &DataConfig,
+        train: &TrainConfig,
+        corpus: &Arc<Corpus>,
+    ) -> Result<()> {
         let found = corpus.fingerprint.to_hex();
-        if found.as_str() == self.fingerprint && corpus.vocabulary().size == self.vocab {
+        let folder = data.tokens.as_deref().unwrap_or(Path::new("")).display();
+        if found.as_str() != self.fingerprint || corpus.vocabulary().size != self.vocab {
+            return Err(HarnessError::config(
+                format!(
+                    "{folder} holds another text (fingerprint {}…) than the experiment was \
+                     registered with ({}…)",
+                    &found[..12],
+                    self.fingerprint.get(..12).unwrap_or(&self.fingerprint)
+                ),
+                format!("remove {folder}, then: {}", self.command(data)),
+            ));
+        }
+        let source = CorpusSource::new(corpus.clone(), data, train, 0, Split::Validation)?;
+        let unigram = source.unigram_loss_nats();
+        if (unigram - self.unigram_loss_nats).abs() < 1e-9 {
             return Ok(());
         }
-        let folder = data.tokens.as_deref().unwrap_or(Path::new("")).display();
         Err(HarnessError::config(
             format!(
-                "{folder} holds another text (fingerprint {}…) than the experiment was \
-                 registered with ({}…)",
-                &found[..12],
-                self.fingerprint.get(..12).unwrap_or(&self.fingerprint)
+                "text.unigram_loss_nats = {} of the experiment, but this text with this [data] \
+                 has {unigram}",
+                self.unigram_loss_nats
             ),
-            format!("remove {folder}, then: {}", self.command(data)),
+            format!("set it to {unigram}"),
         ))
     }
 }

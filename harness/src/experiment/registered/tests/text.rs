@@ -1,6 +1,7 @@
 //! Experiments on a text that is not in the program.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::*;
@@ -14,7 +15,7 @@ use crate::experiment::source::LedgerSource;
 use crate::experiment::{execute, status};
 
 /// Writes a text of 40 sentences into `folder`.
-fn write_text(folder: &Path) -> Corpus {
+fn write_text(folder: &Path) -> Arc<Corpus> {
     let document = |d: usize| {
         let words: Vec<String> = (0..5 + d % 7).map(|i| format!("w{}", (i * d) % 11)).collect();
         Document { name: d.to_string(), text: words.join(" ") }
@@ -33,7 +34,7 @@ fn write_text(folder: &Path) -> Corpus {
     let corpus = Corpus::from_documents(&splits, &config, None).unwrap();
     let terms = Terms { name: "made-up", source: "a test", licence: "none" };
     token_folder::write(folder, &corpus, (Packing::Sentences, kind), terms).unwrap();
-    corpus
+    Arc::new(corpus)
 }
 
 /// Two small models on the text in `folder`.
@@ -71,14 +72,15 @@ fn invariant_runs_on_a_fetched_text_are_found_where_the_text_is_not() {
         experiment.data().unwrap(),
         RunnerOptions { folder: ledger.clone(), jobs: 1, threads: Some(1), quiet: true },
     );
-    text.check(&data, &corpus).unwrap();
-
     let Gathered { wanted, .. } =
         experiment.gather(text.vocab, &World { loss: |_| None, finished: |_| false }).unwrap();
     let records = Runner::new(options, &GO_ON).run_all(&wanted).unwrap();
     assert!(records.len() >= 6 && records.iter().all(|run| run.loss_nats.is_some()));
-    text.unigram_loss_nats =
-        execute::unigram_loss_nats(&wanted[0], &std::sync::Arc::new(corpus)).unwrap();
+    text.unigram_loss_nats = execute::unigram_loss_nats(&wanted[0], &corpus).unwrap();
+    text.check(&data, &experiment.train, &corpus).unwrap();
+    let wrong = FetchedText { unigram_loss_nats: text.unigram_loss_nats + 1e-6, ..text.clone() };
+    let error = wrong.check(&data, &experiment.train, &corpus).unwrap_err().to_string();
+    assert!(error.contains("hint: set it to "), "{error}");
 
     std::fs::remove_dir_all(&folder).unwrap();
     let experiment = comparison(&folder, &text);
@@ -97,7 +99,7 @@ fn invariant_another_text_than_the_registered_one_is_refused() {
     let corpus = write_text(place.path());
     let experiment = experiment("penn-treebank").unwrap();
     let text = experiment.text.as_ref().unwrap();
-    let error = text.check(&experiment.data, &corpus).unwrap_err().to_string();
+    let error = text.check(&experiment.data, &experiment.train, &corpus).unwrap_err().to_string();
     assert!(error.contains("another text"), "{error}");
     assert!(text.command(&experiment.data).ends_with("data fetch ptb --out runs/data/ptb"));
 }
