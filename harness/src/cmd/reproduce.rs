@@ -1,9 +1,10 @@
 //! `crossscale reproduce`: the whole comparison from one command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{experiments, print, print_table};
 use crate::config::locate::with_places;
+use crate::config::suggest::did_you_mean;
 use crate::error::{HarnessError, Result};
 use crate::experiment::corpora::Corpora;
 use crate::experiment::definition::Definition;
@@ -83,7 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// A built-in definition or that of a TOML file.
 pub(super) fn read_definition(preset: &str) -> Result<Definition> {
-    let path = std::path::Path::new(preset);
+    let path = Path::new(preset);
     if path.extension().is_some_and(|extension| extension == "toml") {
         let text = std::fs::read_to_string(path).map_err(|error| {
             HarnessError::input(path, error.to_string(), "give an existing TOML definition")
@@ -96,7 +97,8 @@ pub(super) fn read_definition(preset: &str) -> Result<Definition> {
 }
 
 fn definition(args: &Args) -> Result<Definition> {
-    let mut definition = read_definition(&args.preset)?;
+    let mut definition =
+        read_definition(&args.preset).map_err(|error| with_claims(error, &args.preset))?;
     if let Some(seeds) = args.seeds {
         if seeds == 0 {
             return Err(HarnessError::config("--seeds 0", "give at least one seed"));
@@ -104,6 +106,25 @@ fn definition(args: &Args) -> Result<Definition> {
         definition.seeds = seeds;
     }
     Ok(definition)
+}
+
+/// The error for a name that no definition has, with the one preset that is not a definition.
+fn with_claims(error: HarnessError, preset: &str) -> HarnessError {
+    let is_name = Path::new(preset).extension().is_none_or(|extension| extension != "toml");
+    match error {
+        HarnessError::Config { problem, .. }
+            if is_name && !Definition::names().contains(&preset) =>
+        {
+            let known: Vec<&str> = Definition::names().into_iter().chain([CLAIMS]).collect();
+            let guess = did_you_mean(preset, known.iter().copied());
+            let rest = "or the name of a .toml file";
+            HarnessError::config(
+                problem,
+                format!("{guess}presets are {}, {rest}", known.join(", ")),
+            )
+        }
+        other => other,
+    }
 }
 
 /// The command that makes this report again, without options that cannot change it.

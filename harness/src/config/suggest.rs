@@ -5,7 +5,8 @@ const DISTANCE_MAX: usize = 3;
 
 /// "did you mean X? " for the known word nearest to `word`, or nothing if none is near.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let far = DISTANCE_MAX.min(word.chars().count().saturating_sub(1));
+    // More than half of a short word changed is another word: nope is no paper.
+    let far = DISTANCE_MAX.min(word.chars().count() / 2);
     known
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(name, word), name))
@@ -32,6 +33,7 @@ mod tests {
         assert_eq!(did_you_mean("brt", ["pt", "bert", "ut"]), "did you mean bert? ");
         assert_eq!(did_you_mean("steps", ["step", "steps"]), "did you mean steps? ");
         assert_eq!(did_you_mean("x", ["pt", "ut"]), "");
+        assert_eq!(did_you_mean("nope", ["paper", "ntk"]), "");
         assert_eq!(did_you_mean("learning_rate", ["momentum"]), "");
         let message = "unknown field `stepz`, expected one of `batch`, `steps`";
         assert_eq!(from_message(message), "did you mean steps? ");

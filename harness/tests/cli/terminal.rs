@@ -40,13 +40,14 @@ fn cli_a_reader_that_leaves_early_is_no_failure() {
 fn cli_misspelled_words_get_the_nearest_known_one() {
     let folder = TempDir::new().unwrap();
     let guess = "did you mean pt-2026?";
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["reproduse"], "'reproduce'"),
         (&["train", "--modle", "pt", "--out", "x"], "'--model'"),
         (&["coordcheck", "--model", "pt", "--tier", "cii", "--out", "x"], "'ci'"),
         (&["train", "--model", "brt", "--out", "x"], "did you mean bert?"),
         (&["train", "--preset", "pt2023-ptb-smal", "--out", "x"], "did you mean pt2023-ptb-small?"),
         (&["reproduce", "--preset", "quik"], "did you mean quick?"),
+        (&["reproduce", "--preset", "clams"], "did you mean claims?"),
         (&["transfer", "tranfer"], "did you mean transfer?"),
         (&["explain", "--model", "pt", "--width", "64", "--parametrization", "pt2026"], guess),
         (&["mutate", "--table", "pt2026"], guess),
