@@ -6,7 +6,7 @@ use std::process::Command;
 use clap::Subcommand;
 
 use super::print;
-use super::reproduce::read_definition;
+use super::reproduce::{folder, read_definition};
 use crate::error::{HarnessError, Result};
 use crate::launch::{SlurmJob, slurm_script};
 
@@ -112,7 +112,7 @@ fn job(args: &SlurmArgs) -> Result<SlurmJob> {
     if let Some(word) = words.into_iter().flatten().find(one_line) {
         return Err(HarnessError::config(format!("{word:?} has two lines"), "give one word"));
     }
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&definition.name));
+    let out = folder(args.out.as_deref(), &definition.name)?;
     Ok(SlurmJob {
         name: definition.name,
         definition: args.experiment.clone(),

@@ -1,6 +1,6 @@
 //! `crossscale reproduce`: the whole comparison from one command.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{experiments, print, print_table};
 use crate::config::locate::with_places;
@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
         return experiments::run_all(options, args.dry_run);
     }
     let definition = definition(args)?;
-    let folder = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&definition.name));
+    let folder = folder(args.out.as_deref(), &definition.name)?;
     let options = RunnerOptions { folder: folder.clone(), jobs, threads: None, quiet: args.quiet };
     if args.dry_run {
         let corpus = Corpora::new(None).load(&definition.data)?;
@@ -80,6 +80,21 @@ pub fn run(args: &Args) -> Result<()> {
     print_table(&tables::comparison(&study, &command)?)?;
     let report = files.first().map_or(folder, Clone::clone);
     print(&format!("\nreport: {}", report.display()))
+}
+
+/// The folder that `--out` names, or `runs/NAME`; a name from somebody's file leads nowhere else.
+pub(super) fn folder(out: Option<&Path>, name: &str) -> Result<PathBuf> {
+    let mut parts = Path::new(name).components();
+    match (out, parts.next(), parts.next()) {
+        (Some(out), ..) => Ok(out.to_owned()),
+        (None, Some(Component::Normal(part)), None) if part == name => {
+            Ok(Path::new("runs").join(name))
+        }
+        _ => Err(HarnessError::config(
+            format!("name = {name:?} is no name of a folder in runs/"),
+            "give the definition a name of letters, digits and hyphens, or name a folder by --out",
+        )),
+    }
 }
 
 /// A built-in definition or that of a TOML file.

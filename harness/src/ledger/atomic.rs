@@ -21,7 +21,7 @@ pub fn replace(
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let folder = parent.unwrap_or(Path::new("."));
     let attempt = || {
-        let mut temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
+        let mut temporary = temporary_in(folder)?;
         let place = temporary.path().to_owned();
         fill(temporary.as_file_mut(), &place)?;
         temporary.as_file().sync_all()?;
@@ -29,6 +29,28 @@ pub fn replace(
         sync_folder(folder)
     };
     attempt().map_err(HarnessError::io(path))
+}
+
+/// Makes sure that `folder` is there and is a folder itself: through a link in its place, files
+/// would be written, and old checkpoints deleted, outside the folder that the user chose.
+pub fn own_folder(folder: &Path) -> Result<()> {
+    if folder.is_symlink() {
+        return Err(HarnessError::input(
+            folder,
+            "is a link, and nothing is written through a link inside a ledger",
+            "remove the link, or make the whole --out folder one",
+        ));
+    }
+    std::fs::create_dir_all(folder).map_err(HarnessError::io(folder))
+}
+
+/// A temporary file in `folder` whose rights are those of any new file of this user: others who
+/// share a ledger can read it as far as the user's mask allows.
+fn temporary_in(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.prefix(".writing-").tempfile_in(folder)
 }
 
 /// Makes a rename inside `folder` durable.
@@ -53,5 +75,28 @@ mod tests {
         assert!(error.contains("a.txt") && error.contains("disk full"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn invariant_a_replaced_file_has_the_rights_of_a_new_one() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let [written, made] = ["written", "made"].map(|name| folder.path().join(name));
+        write(&written, b"x").unwrap();
+        File::create(&made).unwrap();
+        let mode = |path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&written), mode(&made));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn invariant_a_link_is_no_folder_to_write_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let [outside, link] = ["outside", "link"].map(|name| folder.path().join(name));
+        own_folder(&outside).unwrap();
+        std::os::unix::fs::symlink(&outside, &link).unwrap();
+        let said = own_folder(&link).unwrap_err().to_string();
+        assert!(said.contains("is a link") && said.contains("hint: "), "{said}");
     }
 }

@@ -114,7 +114,7 @@ impl Ledger {
         if let Some(manifest) = read_or_warn(&folder)?.filter(Manifest::is_done) {
             return Ok(Begin::Done(Box::new(manifest)));
         }
-        std::fs::create_dir_all(&folder).map_err(HarnessError::io(&folder))?;
+        atomic::own_folder(&folder)?;
         self.claim(key, describe)
     }
 

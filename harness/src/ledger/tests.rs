@@ -290,3 +290,16 @@ fn invariant_manifests_hold_no_absolute_path() {
     let folder = folder.path().to_string_lossy().into_owned();
     assert!(!text.contains(&folder) && !text.contains(env!("CARGO_MANIFEST_DIR")), "{text}");
 }
+
+#[test]
+#[cfg(unix)]
+fn invariant_a_run_folder_that_is_a_link_is_refused_and_its_target_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    let outside = folder.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::os::unix::fs::symlink(&outside, ledger.folder(&key(1))).unwrap();
+    let refused = ledger.begin(&key(1), || unreachable!("described although it is a link"));
+    assert!(refused.unwrap_err().to_string().contains("is a link"));
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+}

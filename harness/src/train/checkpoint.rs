@@ -92,7 +92,7 @@ pub fn save(
     config_hash: &str,
 ) -> Result<PathBuf> {
     let folder = run_folder.join(CHECKPOINTS_FOLDER);
-    std::fs::create_dir_all(&folder).map_err(HarnessError::io(&folder))?;
+    atomic::own_folder(&folder)?;
     let path = folder.join(format!("step-{:010}.safetensors", view.step));
     let mut description = Description {
         schema: SCHEMA,

@@ -74,8 +74,8 @@ pub fn find(name: &str, ledger: &Path) -> Result<PathBuf> {
         [only] => Ok(only.clone()),
         [] => Err(HarnessError::input(
             &runs,
-            format!("no run {prefix:?}"),
-            "name a run folder, or a run and its ledger: --ledger runs/…",
+            if prefix.is_empty() { "no run here".to_owned() } else { format!("no run '{prefix}'") },
+            "name a run folder, for instance runs/quick/runs/pt-48-…; status FOLDER lists them",
         )),
         several => Err(HarnessError::config(
             format!("{} runs fit '{name}' in {}", several.len(), runs.display()),

@@ -122,3 +122,19 @@ fn cli_errors_of_an_experiment_file_point_at_its_lines() {
     assert!(unknown.contains("line 21, column 1"), "{unknown}");
     assert!(unknown.contains("hint: did you mean batch?"), "{unknown}");
 }
+
+/// A definition may come from somebody else; its name alone must not choose where files go.
+#[test]
+fn cli_a_definition_cannot_name_a_folder_outside_of_runs() {
+    let folder = TempDir::new().unwrap();
+    let sound = include_str!("../../src/config/presets/tour.toml");
+    for name in ["../x", "/x", "a/b", "..", ".", "", "a/"] {
+        let text = sound.replacen("name = \"tour\"", &format!("name = {name:?}"), 1);
+        std::fs::write(folder.path().join("theirs.toml"), text).unwrap();
+        for verb in [&["reproduce", "--preset"][..], &["launch", "slurm"]] {
+            let output = crossscale(folder.path(), &[verb, &["theirs.toml", "--dry-run"]].concat());
+            assert_eq!(output.status.code(), Some(2), "{name:?}: {}", stderr(&output));
+            assert!(stderr(&output).contains("no name of a folder in runs/"), "{name:?}");
+        }
+    }
+}

@@ -1,12 +1,12 @@
 //! Trained tokenizers on disk: `tokenizer-<key>.json` with its blake3 beside it.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer;
 
 use crate::error::{HarnessError, Result};
+use crate::ledger::atomic;
 
 fn paths(folder: &Path, key: &str) -> (PathBuf, PathBuf) {
     let stem = format!("tokenizer-{key}");
@@ -29,18 +29,6 @@ pub(super) fn read(folder: &Path, key: &str) -> Option<Tokenizer> {
 pub(super) fn write(folder: &Path, key: &str, text: &str) -> Result<()> {
     fs::create_dir_all(folder).map_err(HarnessError::io(folder))?;
     let (path, hash_path) = paths(folder, key);
-    replace(&hash_path, blake3::hash(text.as_bytes()).to_hex().as_bytes())?;
-    replace(&path, text.as_bytes())
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let store = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    store().map_err(HarnessError::io(path))
+    atomic::write(&hash_path, blake3::hash(text.as_bytes()).to_hex().as_bytes())?;
+    atomic::write(&path, text.as_bytes())
 }
