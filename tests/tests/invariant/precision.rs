@@ -1,4 +1,4 @@
-//! A computation in bf16 keeps the digits of f32 where sums need them, and no cast loses a gradient.
+//! bf16 keeps the digits of f32 where sums need them, and no cast loses a gradient.
 //!
 //! Relative distance of the gradients of `unary`, `ternary_u`, `ternary_v`, `binary` from those in
 //! f32 at the start of training (width 64, two channels, 192 random tokens):
