@@ -58,7 +58,6 @@ enum Part {
 pub fn run(args: &Args) -> Result<()> {
     let located = |error| with_places(error, args.config.as_deref(), &args.sets);
     let (mut run, parameters) = subject(args).map_err(located)?;
-    run.data.validate().map_err(located)?;
     let corpus = Arc::new(Corpus::load(&run.data, None)?);
     let (known, vocab) = (run.model.vocab(), corpus.vocabulary().size);
     if known < vocab {
@@ -101,6 +100,9 @@ fn subject(args: &Args) -> Result<(RunConfig, Vec<f32>)> {
         let folder = run_folder::find(&args.weights.to_string_lossy(), &PathBuf::from("runs"))?;
         let trained = run_folder::trained(&folder)?;
         (trained.run, trained.parameters)
+    } else if !args.weights.exists() {
+        let hint = "name a run folder (crossscale status FOLDER lists runs) or a .safetensors file";
+        return Err(HarnessError::input(&args.weights, "no such file or folder", hint));
     } else {
         let StandardWeights { model, parameters, origin } = weights::load(&args.weights)?;
         let weights = StandardWeights { model, parameters: Vec::new(), origin };

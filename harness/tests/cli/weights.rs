@@ -89,6 +89,7 @@ fn cli_weights_of_the_wrong_kind_are_refused() {
         (cli(&["import", "pt.safetensors", "--model", "ut", "--out", "in"]), 3, "not ut"),
         (cli(&["export", "run/runs", "--out", "x"]), 3, "no run"),
         (cli(&["export", "absent", "--out", "x"]), 3, "no run"),
+        (cli(&["evaluate", "absent"]), 3, "name a run folder"),
         (cli(&["evaluate", "run", "--config", "data.toml"]), 2, "--> data.toml:2:1: length = 0"),
         (cli(&["evaluate", "run", "--set", "data.length=0"]), 2, "--> --set data.length=0"),
     ];
