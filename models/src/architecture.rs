@@ -12,6 +12,12 @@ use crate::parametrization::{Dimensions, Resolved};
 pub trait Probe {
     /// `site` names the quantity, `iteration` counts layers or mean-field iterations from 0.
     fn record(&mut self, site: &str, iteration: usize, value: &Tensor) -> Result<()>;
+
+    /// The matrix called `name`, (outputs, inputs), reads `input`, (.., inputs): what is needed to
+    /// measure how far the two are aligned. Ignored unless a probe asks for it.
+    fn product(&mut self, _name: &str, _iteration: usize, _input: &Tensor) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A probe that ignores everything.

@@ -64,6 +64,7 @@ impl MlmHead {
     ) -> Result<Tensor> {
         probe.record("head_input", 0, rows)?;
         let bias = w.get("head.dense.bias")?;
+        probe.product("head.dense.weight", 0, rows)?;
         let dense = layers::linear(rows, &w.get("head.dense.weight")?, Some(&bias))?;
         let (gain, bias) = (w.get("head.norm.weight")?, w.get("head.norm.bias")?);
         let normal = layers::layer_norm(&layers::gelu_erf(&dense)?, &gain, &bias, self.norm_eps)?;
@@ -73,6 +74,7 @@ impl MlmHead {
             let scaled = super::pass::scaled(&normal, tied_logits)?;
             layers::linear(&scaled, &w.get("embedding.token")?, Some(&bias))
         } else {
+            probe.product("head.decoder.weight", 0, &normal)?;
             layers::linear(&normal, &w.get("head.decoder.weight")?, Some(&bias))
         }
     }

@@ -72,8 +72,10 @@ impl<'a> Pass<'a> {
         layers::layer_norm(x, &gain, &bias, self.shape.norm_eps)
     }
 
-    fn linear(&self, name: &str, x: &Tensor) -> Result<Tensor> {
-        let weight = self.w.get(&format!("{name}.weight"))?;
+    fn linear(&mut self, name: &str, layer: usize, x: &Tensor) -> Result<Tensor> {
+        let matrix = format!("{name}.weight");
+        self.probe.product(&matrix, layer, x)?;
+        let weight = self.w.get(&matrix)?;
         if self.shape.biases {
             layers::linear(x, &weight, Some(&self.w.get(&format!("{name}.bias"))?))
         } else {
@@ -90,8 +92,8 @@ impl<'a> Pass<'a> {
 
     /// Attention branch of layer `layer` for input `(B, n, D)`, scaled for the residual stream.
     fn attention(&mut self, prefix: &str, layer: usize, x: &Tensor) -> Result<Tensor> {
-        let project = |part: &str| {
-            let projected = self.linear(&format!("{prefix}.attention.{part}"), x)?;
+        let mut project = |part: &str| {
+            let projected = self.linear(&format!("{prefix}.attention.{part}"), layer, x)?;
             self.split_heads(&projected)
         };
         let (mut query, mut key, value) = (project("query")?, project("key")?, project("value")?);
@@ -105,7 +107,7 @@ impl<'a> Pass<'a> {
         self.probe.record("attention_probabilities", layer, &probabilities)?;
         let average = probabilities.matmul(&value)?.transpose(1, 2)?.contiguous()?;
         let joined = average.reshape(x.shape())?;
-        let branch = self.linear(&format!("{prefix}.attention.output"), &joined)?;
+        let branch = self.linear(&format!("{prefix}.attention.output"), layer, &joined)?;
         let branch = scaled(&branch, self.scales.residual)?;
         self.probe.record("attention_branch", layer, &branch)?;
         Ok(branch)
@@ -113,15 +115,15 @@ impl<'a> Pass<'a> {
 
     /// Feed-forward branch of layer `layer` for input `(B, n, D)`, scaled likewise.
     fn feed_forward(&mut self, prefix: &str, layer: usize, x: &Tensor) -> Result<Tensor> {
-        let inner = self.linear(&format!("{prefix}.feed_forward.inner"), x)?;
+        let inner = self.linear(&format!("{prefix}.feed_forward.inner"), layer, x)?;
         let active = match self.shape.activation {
             Activation::Gelu => layers::gelu_erf(&inner)?,
             Activation::Swiglu => {
-                let gate = self.linear(&format!("{prefix}.feed_forward.gate"), x)?;
+                let gate = self.linear(&format!("{prefix}.feed_forward.gate"), layer, x)?;
                 (layers::silu(&gate)? * inner)?
             }
         };
-        let branch = self.linear(&format!("{prefix}.feed_forward.outer"), &active)?;
+        let branch = self.linear(&format!("{prefix}.feed_forward.outer"), layer, &active)?;
         let branch = scaled(&branch, self.scales.residual)?;
         self.probe.record("feed_forward_branch", layer, &branch)?;
         Ok(branch)

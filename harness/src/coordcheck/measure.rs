@@ -9,6 +9,7 @@ use models::batch::Batch;
 use models::parameters::Layout;
 use models::parametrization::{Parametrization, Resolved};
 
+use super::alignment::Matrices;
 use super::plan::Plan;
 use super::recorder::{Baseline, Recorder};
 use super::row::{Reading, Row};
@@ -116,8 +117,13 @@ impl Bench {
                 training.step(&source.batch(step - 1), wanted)?;
             }
             if wanted {
-                let mut recorder = Recorder::new(&mut baseline, step == 0);
                 let built = &training.built;
+                let matrices = Matrices {
+                    layout: &built.layout,
+                    initial: &training.initial,
+                    now: &training.parameters,
+                };
+                let mut recorder = Recorder::new(&mut baseline, step == 0).with_matrices(matrices);
                 let weights = (&built.layout, &built.resolved, training.parameters.as_slice());
                 forward(architecture.as_ref(), weights, &probe, &mut recorder)?;
                 readings.extend(recorder.into_readings());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Tensor};
 use models::architecture::Probe;
 
+use super::alignment::Matrices;
 use super::row::{Kind, Reading, Summary};
 
 /// Values of every site at step 0, from which changes are measured.
@@ -24,6 +25,7 @@ pub struct Recorder<'a> {
     beliefs: Vec<Vec<f32>>,
     unary_rms: f64,
     ternary: Vec<f32>,
+    matrices: Option<Matrices<'a>>,
 }
 
 impl<'a> Recorder<'a> {
@@ -36,7 +38,15 @@ impl<'a> Recorder<'a> {
             beliefs: Vec::new(),
             unary_rms: f64::NAN,
             ternary: Vec::new(),
+            matrices: None,
         }
+    }
+
+    /// Also reads how far `matrices` and what they learned are aligned with what they read.
+    #[must_use]
+    pub fn with_matrices(mut self, matrices: Matrices<'a>) -> Self {
+        self.matrices = Some(matrices);
+        self
     }
 
     /// What was read, in the order of the pass.
@@ -126,6 +136,13 @@ impl Probe for Recorder<'_> {
             }
         }
         self.push_delta(site, iteration, values);
+        Ok(())
+    }
+
+    fn product(&mut self, name: &str, iteration: usize, input: &Tensor) -> models::Result<()> {
+        if let Some(matrices) = &self.matrices {
+            self.readings.extend(matrices.readings(name, iteration, input, self.first)?);
+        }
         Ok(())
     }
 }

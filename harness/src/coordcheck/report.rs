@@ -9,8 +9,8 @@ use super::bisect::Bisection;
 use super::check::{CONTROL, Check, Outcome};
 use super::plan::Plan;
 use super::row::{Kind, Row};
-use super::slope::Slope;
-use super::verdict::{Line, Verdict};
+use super::slope::{Fit, LineKey, NoSlope, Slope};
+use super::verdict::{Line, Verdict, logged};
 use crate::error::{HarnessError, Result};
 use crate::thresholds;
 
@@ -32,12 +32,15 @@ pub fn write(
 ) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder).map_err(HarnessError::io(folder))?;
     let mut files = vec![
-        ("coordcheck.csv".to_owned(), lines_table(&check.lines, plan)?.to_csv()?),
+        (
+            "coordcheck.csv".to_owned(),
+            lines_table(&check.lines, &logged(&check.rows, plan), plan)?.to_csv()?,
+        ),
         ("rows.csv".to_owned(), rows_table(&check.rows)?.to_csv()?),
         ("coordcheck.md".to_owned(), document(check, bisection, plan, command)?.to_markdown()),
     ];
     if !check.control.is_empty() {
-        files.push(("control.csv".to_owned(), lines_table(&check.control, plan)?.to_csv()?));
+        files.push(("control.csv".to_owned(), lines_table(&check.control, &[], plan)?.to_csv()?));
     }
     if let Some(bisection) = bisection {
         files.push(("bisect.csv".to_owned(), bisection_table(bisection)?.to_csv()?));
@@ -54,8 +57,8 @@ pub fn write(
     Ok(paths)
 }
 
-/// A row per line; the first eight columns are what scripts rely on.
-pub fn lines_table(lines: &[Line], plan: &Plan) -> Result<Table> {
+/// A row per line and, without verdict, per logged slope; scripts rely on the first eight columns.
+pub fn lines_table(lines: &[Line], logged: &[Fit], plan: &Plan) -> Result<Table> {
     let number = |name: &str| Column::number(name, name, "");
     let columns = vec![
         Column::text("site", "site"),
@@ -74,26 +77,44 @@ pub fn lines_table(lines: &[Line], plan: &Plan) -> Result<Table> {
     ];
     let mut table = Table::new("coordcheck", "", columns);
     for line in lines {
-        let of_slope = |pick: fn(&Slope) -> f64| {
-            Cell::or_missing(line.slope.as_ref().ok().map(pick), |v| Cell::decimals(v, 3))
-        };
-        table.push(vec![
-            Cell::text(&line.key.site),
-            Cell::count(line.key.iteration),
-            Cell::count(line.key.step),
-            of_slope(|slope| slope.slope),
-            of_slope(|slope| slope.interval.low),
-            of_slope(|slope| slope.interval.high),
+        let judgement = [
             Cell::decimals(line.expected, 3),
             Cell::verdict(line.verdict),
-            Cell::text(line.key.kind.name()),
-            Cell::decimals(plan.learning_rate_factors[line.key.rate], 2),
             Cell::decimals(line.accept, 3),
-            Cell::count(plan.seeds),
-            line.slope.err().map_or(Cell::Missing, |why| Cell::text(why.words())),
-        ])?;
+        ];
+        table.push(line_cells(&line.key, &line.slope, judgement, plan))?;
+    }
+    for fit in logged {
+        let nothing = [Cell::Missing, Cell::Missing, Cell::Missing];
+        table.push(line_cells(&fit.key, &fit.slope, nothing, plan))?;
     }
     Ok(table)
+}
+
+fn line_cells(
+    key: &LineKey,
+    slope: &std::result::Result<Slope, NoSlope>,
+    [expected, verdict, accept]: [Cell; 3],
+    plan: &Plan,
+) -> Vec<Cell> {
+    let of_slope = |pick: fn(&Slope) -> f64| {
+        Cell::or_missing(slope.as_ref().ok().map(pick), |v| Cell::decimals(v, 3))
+    };
+    vec![
+        Cell::text(&key.site),
+        Cell::count(key.iteration),
+        Cell::count(key.step),
+        of_slope(|slope| slope.slope),
+        of_slope(|slope| slope.interval.low),
+        of_slope(|slope| slope.interval.high),
+        expected,
+        verdict,
+        Cell::text(key.kind.name()),
+        Cell::decimals(plan.learning_rate_factors[key.rate], 2),
+        accept,
+        Cell::count(plan.seeds),
+        slope.err().map_or(Cell::Missing, |why| Cell::text(why.words())),
+    ]
 }
 
 /// Everything that was measured.

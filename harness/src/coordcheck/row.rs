@@ -20,6 +20,8 @@ pub enum Kind {
     Update,
     /// Operator norm of a weight's change since step 0, over the root of outputs per input.
     OpnormDelta,
+    /// How much larger a product of a matrix with its input is than its parts: logged, not judged.
+    Alignment,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
             Self::Grad => "grad",
             Self::Update => "update",
             Self::OpnormDelta => "opnorm_delta",
+            Self::Alignment => "alignment",
         }
     }
 }

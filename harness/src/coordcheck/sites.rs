@@ -60,6 +60,8 @@ impl Class {
             Kind::Grad => Self::Gradient,
             Kind::Update => Self::Update,
             Kind::OpnormDelta => Self::OperatorNorm,
+            // Never judged: `judge` leaves these readings out.
+            Kind::Alignment => Self::Hidden,
             Kind::PreSoftmax => Self::AttentionLogits,
             Kind::Act | Kind::ActDelta | Kind::Simplex => match site {
                 "unary" | "embedding" => Self::Embedding,

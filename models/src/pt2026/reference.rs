@@ -119,6 +119,9 @@ impl Architecture for Pt2026 {
         for iteration in 0..config.iterations {
             let x = self.beliefs(&z)?;
             probe.record("belief", iteration, &x)?;
+            for matrix in ["ternary_u", "ternary_v", "binary"] {
+                probe.product(matrix, iteration, &x)?;
+            }
             let heads = ternary.heads(&x, &u, &v)?;
             probe.record("head_logits", iteration, &heads.logits)?;
             probe.record("head_posterior", iteration, &heads.posterior)?;
@@ -142,6 +145,7 @@ impl Architecture for Pt2026 {
     fn head(&self, w: &Weights, rows: &Tensor, probe: &mut dyn Probe) -> Result<Tensor> {
         let features = self.beliefs(rows)?;
         let (weight, bias) = (w.get("head.dense.weight")?, w.get("head.dense.bias")?);
+        probe.product("head.dense.weight", 0, &features)?;
         let dense = layers::silu(&layers::linear(&features, &weight, Some(&bias))?)?;
         let (gain, bias) = (w.get("head.norm.weight")?, w.get("head.norm.bias")?);
         let normal = layers::layer_norm(&dense, &gain, &bias, NORM_EPSILON)?;
@@ -149,6 +153,7 @@ impl Architecture for Pt2026 {
         let decoder = if self.config.tied {
             (w.get("unary")? * self.constants.tied_logits)?
         } else {
+            probe.product("head.decoder.weight", 0, &normal)?;
             w.get("head.decoder.weight")?
         };
         let logits = layers::linear(&normal, &decoder, Some(&w.get("head.decoder.bias")?))?;
