@@ -11,6 +11,7 @@ use models::parametrization::{Dimensions, SiteScales};
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::{Activation, BlockShape, MlmHead, Pass, Scales, Sizes, rescaled};
+use crate::blocks::{block_accessors, block_config, block_methods};
 
 /// The table `[model.preln]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,65 +139,13 @@ impl FamilyConfig for PreLnConfig {
         Ok(Layout::new(specs))
     }
 
-    fn dimensions(&self) -> Dimensions {
-        self.sizes().dimensions()
-    }
-
-    fn at_width(&self, width: usize) -> Self {
-        let feed_forward_width =
-            self.feed_forward_width.map(|size| rescaled(size, self.width, width));
-        Self { width, feed_forward_width, ..self.clone() }
-    }
-
-    fn model(&self, base: &Self, sites: &SiteScales) -> Result<PreLn> {
-        Ok(PreLn {
-            shape: self.block()?,
-            head: self.head(),
-            scales: Scales::new(&base.block()?, sites),
-            layout: self.layout()?,
-            config: self.clone(),
-        })
-    }
+    block_config!(PreLn);
 }
 
-impl PreLn {
-    /// The configuration it was built from.
-    pub fn config(&self) -> &PreLnConfig {
-        &self.config
-    }
-
-    /// Shape of every block.
-    pub fn block(&self) -> &BlockShape {
-        &self.shape
-    }
-
-    /// The MLM head.
-    pub fn mlm_head(&self) -> &MlmHead {
-        &self.head
-    }
-
-    /// Forward constants.
-    pub fn scales(&self) -> &Scales {
-        &self.scales
-    }
-}
+block_accessors!(PreLn, PreLnConfig);
 
 impl Architecture for PreLn {
-    fn family(&self) -> &'static str {
-        "preln"
-    }
-
-    fn vocab(&self) -> usize {
-        self.config.vocab
-    }
-
-    fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    fn dimensions(&self) -> Dimensions {
-        self.config.dimensions()
-    }
+    block_methods!("preln");
 
     fn encode(&self, w: &Weights, batch: &TensorBatch, probe: &mut dyn Probe) -> Result<Encoded> {
         let mut x = layers::embedding(&w.get("embedding.token")?, &batch.ids)?;
@@ -208,10 +157,6 @@ impl Architecture for PreLn {
             x = pass.pre_norm_block(&format!("layers.{layer}"), layer, &x)?;
         }
         Ok(Encoded { hidden: pass.norm("final_norm", &x)?, auxiliary: None })
-    }
-
-    fn head(&self, w: &Weights, rows: &Tensor, probe: &mut dyn Probe) -> Result<Tensor> {
-        self.head.forward(w, rows, self.scales.tied_logits, probe)
     }
 
     fn forward_flops(&self, length: usize) -> ForwardFlops {

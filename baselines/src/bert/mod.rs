@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use names::hugging_face_name;
 
 use crate::blocks::{Activation, BlockShape, MlmHead, Pass, Scales, Sizes, embed, rescaled};
+use crate::blocks::{block_accessors, block_config, block_methods};
 
 /// The table `[model.bert]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -134,65 +135,13 @@ impl FamilyConfig for BertConfig {
         Ok(Layout::new(specs))
     }
 
-    fn dimensions(&self) -> Dimensions {
-        self.sizes().dimensions()
-    }
-
-    fn at_width(&self, width: usize) -> Self {
-        let feed_forward_width =
-            self.feed_forward_width.map(|size| rescaled(size, self.width, width));
-        Self { width, feed_forward_width, ..self.clone() }
-    }
-
-    fn model(&self, base: &Self, sites: &SiteScales) -> Result<Bert> {
-        Ok(Bert {
-            shape: self.block()?,
-            head: self.head(),
-            scales: Scales::new(&base.block()?, sites),
-            layout: self.layout()?,
-            config: self.clone(),
-        })
-    }
+    block_config!(Bert);
 }
 
-impl Bert {
-    /// The configuration it was built from.
-    pub fn config(&self) -> &BertConfig {
-        &self.config
-    }
-
-    /// Shape of every block.
-    pub fn block(&self) -> &BlockShape {
-        &self.shape
-    }
-
-    /// The MLM head.
-    pub fn mlm_head(&self) -> &MlmHead {
-        &self.head
-    }
-
-    /// Forward constants.
-    pub fn scales(&self) -> &Scales {
-        &self.scales
-    }
-}
+block_accessors!(Bert, BertConfig);
 
 impl Architecture for Bert {
-    fn family(&self) -> &'static str {
-        "bert"
-    }
-
-    fn vocab(&self) -> usize {
-        self.config.vocab
-    }
-
-    fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    fn dimensions(&self) -> Dimensions {
-        self.config.dimensions()
-    }
+    block_methods!("bert");
 
     fn encode(&self, w: &Weights, batch: &TensorBatch, probe: &mut dyn Probe) -> Result<Encoded> {
         let mut x = embed(w, batch, (self.config.max_length, self.config.norm_eps))?;
@@ -202,10 +151,6 @@ impl Architecture for Bert {
             x = pass.post_norm_block(&format!("layers.{layer}"), layer, &x)?;
         }
         Ok(Encoded { hidden: x, auxiliary: None })
-    }
-
-    fn head(&self, w: &Weights, rows: &Tensor, probe: &mut dyn Probe) -> Result<Tensor> {
-        self.head.forward(w, rows, self.scales.tied_logits, probe)
     }
 
     fn forward_flops(&self, length: usize) -> ForwardFlops {

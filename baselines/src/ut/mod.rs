@@ -15,6 +15,7 @@ use models::sizes;
 use serde::{Deserialize, Serialize};
 
 use crate::blocks::{Activation, BlockShape, MlmHead, Pass, Scales, Sizes, embed, rescaled};
+use crate::blocks::{block_accessors, block_config, block_methods};
 use halting::Halting;
 
 /// The table `[model.ut]`.
@@ -163,48 +164,12 @@ impl FamilyConfig for UtConfig {
         Ok(Layout::new(specs))
     }
 
-    fn dimensions(&self) -> Dimensions {
-        self.sizes().dimensions()
-    }
-
-    fn at_width(&self, width: usize) -> Self {
-        let feed_forward_width =
-            self.feed_forward_width.map(|size| rescaled(size, self.width, width));
-        Self { width, feed_forward_width, ..self.clone() }
-    }
-
-    fn model(&self, base: &Self, sites: &SiteScales) -> Result<UniversalTransformer> {
-        Ok(UniversalTransformer {
-            shape: self.block()?,
-            head: self.head(),
-            scales: Scales::new(&base.block()?, sites),
-            layout: self.layout()?,
-            config: self.clone(),
-        })
-    }
+    block_config!(UniversalTransformer);
 }
 
+block_accessors!(UniversalTransformer, UtConfig);
+
 impl UniversalTransformer {
-    /// The configuration it was built from.
-    pub fn config(&self) -> &UtConfig {
-        &self.config
-    }
-
-    /// Shape of the shared block.
-    pub fn block(&self) -> &BlockShape {
-        &self.shape
-    }
-
-    /// The MLM head.
-    pub fn mlm_head(&self) -> &MlmHead {
-        &self.head
-    }
-
-    /// Forward constants.
-    pub fn scales(&self) -> &Scales {
-        &self.scales
-    }
-
     /// `x` plus the embedding of step `step`.
     fn at_step(w: &Weights, x: &Tensor, step: usize) -> Result<Tensor> {
         Ok(x.broadcast_add(&w.get("embedding.step")?.narrow(0, step, 1)?)?)
@@ -242,21 +207,7 @@ impl UniversalTransformer {
 }
 
 impl Architecture for UniversalTransformer {
-    fn family(&self) -> &'static str {
-        "ut"
-    }
-
-    fn vocab(&self) -> usize {
-        self.config.vocab
-    }
-
-    fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    fn dimensions(&self) -> Dimensions {
-        self.config.dimensions()
-    }
+    block_methods!("ut");
 
     fn encode(&self, w: &Weights, batch: &TensorBatch, probe: &mut dyn Probe) -> Result<Encoded> {
         let mut x = embed(w, batch, (self.config.max_length, self.config.norm_eps))?;
@@ -269,10 +220,6 @@ impl Architecture for UniversalTransformer {
             x = pass.pre_norm_block("block", step, &Self::at_step(w, &x, step)?)?;
         }
         Ok(Encoded { hidden: pass.norm("final_norm", &x)?, auxiliary: None })
-    }
-
-    fn head(&self, w: &Weights, rows: &Tensor, probe: &mut dyn Probe) -> Result<Tensor> {
-        self.head.forward(w, rows, self.scales.tied_logits, probe)
     }
 
     fn forward_flops(&self, length: usize) -> ForwardFlops {
