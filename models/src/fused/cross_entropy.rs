@@ -301,9 +301,6 @@ mod tests {
     use crate::random::{Purpose, Stream};
     use proptest::prelude::*;
 
-    /// Bounds of the random shapes; Miri takes minutes for larger ones.
-    const TESTED: (usize, usize) = if cfg!(miri) { (4, 300) } else { (20, 700) };
-
     struct Naive {
         losses: Vec<f64>,
         rows: Vec<f64>,
@@ -384,7 +381,7 @@ mod tests {
         #![proptest_config(crate::fused::cases(24))]
         #[test]
         fn invariant_decoder_losses_and_gradients_equal_naive_ones(
-            count in 0usize..TESTED.0, width in 1usize..30, vocab in 1usize..TESTED.1,
+            count in 0usize..20, width in 1usize..30, vocab in 1usize..700,
             with_bias: bool, seed in 0u64..50, threads in 1usize..4,
         ) {
             run((count, width, vocab), with_bias, seed, threads);
@@ -393,7 +390,7 @@ mod tests {
 
     #[test]
     fn invariant_decoder_has_the_same_bits_for_any_number_of_threads() {
-        let shape = if cfg!(miri) { (5, 3, 600) } else { (37, 24, 1300) };
+        let shape = (37, 24, 1300);
         assert!(run(shape, true, 1, 1) == run(shape, true, 1, 2));
         assert!(run(shape, true, 1, 1) == run(shape, true, 1, 3));
     }
