@@ -1,6 +1,7 @@
 //! `crossscale bench`: what a training step costs on this machine.
 
 use models::kernels::Sizes;
+use models::pt2026::Pt2026Config;
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -52,6 +53,9 @@ pub struct Args {
     /// Share of positions that are predicted
     #[arg(long, value_name = "N", default_value_t = 0.15)]
     mask: f64,
+    /// Without the floor of head posteriors at 2^-64 (pt)
+    #[arg(long)]
+    every_posterior: bool,
     /// Threads [default: number of cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -205,8 +209,12 @@ fn model(args: &Args) -> Result<ModelConfig> {
         }
     }
     let sizes = sizes.into_iter().map(|(key, size)| (key.to_owned(), Value::Integer(size as i64)));
-    let sizes: Table = sizes.collect();
-    ModelConfig::from_table([(args.model.clone(), Value::Table(sizes))].into_iter().collect())
+    let mut table: Table = sizes.collect();
+    if args.model == "pt" && !args.every_posterior {
+        let floor = Value::Float(Pt2026Config::POSTERIOR_FLOOR);
+        table.insert("posterior_floor".to_owned(), floor);
+    }
+    ModelConfig::from_table([(args.model.clone(), Value::Table(table))].into_iter().collect())
 }
 
 fn readable(report: &Report) -> String {

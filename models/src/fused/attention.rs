@@ -80,7 +80,7 @@ impl Heads {
                 forbidden.for_each(|(logit, _)| *logit = f32::NEG_INFINITY);
             }
         }
-        softmax::rows(p, n);
+        softmax::rows(p, n, f32::NEG_INFINITY);
         drop(stage);
         let values = Right::Rows(&projections[key + width..], row);
         let context = &mut context[head * dim..];

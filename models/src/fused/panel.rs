@@ -1,7 +1,7 @@
 //! Single-threaded matrix product `C = alpha A B (+ C)` in f32, without allocation.
 //!
-//! `A` may be read along rows or along columns in place; `B` is read 32 columns at a time, either
-//! in place or from panels packed once and used many times. Every entry of `C` is one chain of
+//! `A` may be read along rows in place or along columns, in place or packed block by block; `B` is
+//! read 32 columns at a time, either in place or from panels packed once and used many times. Every entry of `C` is one chain of
 //! multiply-adds over at most [`DEPTH`] terms, then one multiply-add into `C`, so the bits depend
 //! on the operands only: not on the thread count, nor on how rows of `C` are divided between
 //! callers, nor on the vector width (AVX2 and AVX-512 agree; without either the chain may be
@@ -12,8 +12,14 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod pack;
 mod portable;
 
+pub use pack::{pack_columns, pack_rows, packed_len};
+
+use std::cell::RefCell;
+
+use super::buffer::Buffer;
 use super::dispatch::{Level, level};
 
 /// Columns of one packed panel.
@@ -23,6 +29,17 @@ pub const DEPTH: usize = 512;
 /// Entries of A that are used with all panels of B before the next rows' turn: they stay in the
 /// second-level cache (128 KiB).
 const BLOCK_ENTRIES: usize = 1 << 15;
+/// Most rows of a tile of any kernel.
+const TILE_ROWS_MAX: usize = 8;
+/// Panels of B with which a block of a transposed A is used at least for packing to pay: in place
+/// its tiles touch a line of every row of the source, few of which share the first-level cache.
+const PANELS_TO_PACK: usize = 4;
+
+thread_local! {
+    /// The packed block of a transposed A; whole from a thread's first product on, so that what it
+    /// allocates does not hang on which tasks it gets.
+    static BLOCK: RefCell<Buffer> = RefCell::default();
+}
 
 /// Left operand: entry `(i, p)` is `data[i * row_stride + p * depth_stride]`.
 #[derive(Clone, Copy)]
@@ -63,63 +80,6 @@ pub enum Store {
     Set,
     /// Add to what is there.
     Add,
-}
-
-/// Floats that packed panels of a `depth` x `columns` right operand take.
-pub fn packed_len(depth: usize, columns: usize) -> usize {
-    depth * columns.next_multiple_of(PANEL)
-}
-
-/// Packs `scale * source`, row-major `depth` x `columns` with rows `stride` apart.
-pub fn pack_rows(
-    source: &[f32],
-    stride: usize,
-    (depth, columns): (usize, usize),
-    scale: f32,
-    packed: &mut [f32],
-) {
-    let panels = packed[..packed_len(depth, columns)].chunks_exact_mut((depth * PANEL).max(1));
-    for (panel, rows) in panels.enumerate() {
-        let first = panel * PANEL;
-        let width = PANEL.min(columns - first);
-        for (p, row) in rows.chunks_exact_mut(PANEL).enumerate() {
-            let from = &source[p * stride + first..][..width];
-            for (to, from) in row[..width].iter_mut().zip(from) {
-                *to = scale * from;
-            }
-            row[width..].fill(0.0);
-        }
-    }
-}
-
-/// Packs the transpose of `scale * source`: `source` is row-major `columns` x `depth` with rows
-/// `stride` apart.
-pub fn pack_columns(
-    source: &[f32],
-    stride: usize,
-    (depth, columns): (usize, usize),
-    scale: f32,
-    packed: &mut [f32],
-) {
-    /// Terms moved together, so that source lines are read whole.
-    const BLOCK: usize = 16;
-    let panels = packed[..packed_len(depth, columns)].chunks_exact_mut((depth * PANEL).max(1));
-    for (panel, rows) in panels.enumerate() {
-        let first = panel * PANEL;
-        let width = PANEL.min(columns - first);
-        for (block, rows) in rows.chunks_mut(BLOCK * PANEL).enumerate() {
-            let terms = rows.len() / PANEL;
-            for column in 0..width {
-                let from = &source[(first + column) * stride + block * BLOCK..][..terms];
-                for (row, value) in rows.chunks_exact_mut(PANEL).zip(from) {
-                    row[column] = scale * value;
-                }
-            }
-            if width < PANEL {
-                rows.chunks_exact_mut(PANEL).for_each(|row| row[width..].fill(0.0));
-            }
-        }
-    }
 }
 
 /// One tile: up to a few rows of `C` by up to [`PANEL`] columns.
@@ -188,36 +148,87 @@ pub fn product(
         Right::Packed(data) => assert!(packed_len(depth, columns) <= data.len(), "B is too short"),
     }
     super::stage::count_product(rows * columns * depth);
+    let c = Target { data: c, stride: c_stride, alpha, add: store == Store::Add };
+    let packs =
+        a.row_stride == 1 && a.depth_stride > 1 && columns.div_ceil(PANEL) >= PANELS_TO_PACK;
+    BLOCK.with_borrow_mut(|block| {
+        // The rows of a block are rounded up to whole tiles.
+        block.reserve(BLOCK_ENTRIES + TILE_ROWS_MAX * DEPTH);
+        let packed = packs.then(|| block.as_mut_slice());
+        product_in_blocks((rows, columns, depth), a, b, packed, c);
+    });
+}
+
+/// Where a product goes.
+struct Target<'a> {
+    data: &'a mut [f32],
+    stride: usize,
+    alpha: f32,
+    add: bool,
+}
+
+/// Some rows and terms of the left operand, tile by tile.
+struct Block<'a> {
+    data: &'a [f32],
+    /// Distance between the first rows of neighbouring tiles.
+    tile_stride: usize,
+    row_stride: usize,
+    depth_stride: usize,
+}
+
+/// [`product`] after its checks; a block of A is copied to `packed` if that is given.
+fn product_in_blocks(
+    (rows, columns, depth): (usize, usize, usize),
+    a: Left,
+    b: Right,
+    mut packed: Option<&mut [f32]>,
+    c: Target,
+) {
     let (kernel, tile_rows) = kernel();
     for first_term in (0..depth).step_by(DEPTH) {
         let terms = DEPTH.min(depth - first_term);
-        let block = (BLOCK_ENTRIES / terms).next_multiple_of(tile_rows);
-        let panels = (0..columns).step_by(PANEL);
-        let blocks = (0..rows).step_by(block);
-        for (first_block, first_column) in
-            blocks.flat_map(|block| panels.clone().map(move |panel| (block, panel)))
-        {
-            let (b, b_stride) = match b {
-                Right::Rows(data, stride) => (&data[first_term * stride + first_column..], stride),
-                Right::Packed(data) => (&data[first_column * depth + first_term * PANEL..], PANEL),
-            };
-            for first_row in (first_block..rows.min(first_block + block)).step_by(tile_rows) {
-                let tile = Tile {
-                    a: a.data[first_row * a.row_stride + first_term * a.depth_stride..].as_ptr(),
+        let block_rows = (BLOCK_ENTRIES / terms).next_multiple_of(tile_rows);
+        for first_block in (0..rows).step_by(block_rows) {
+            let count = block_rows.min(rows - first_block);
+            let part = &a.data[first_block * a.row_stride + first_term * a.depth_stride..];
+            let block = match packed.as_deref_mut() {
+                Some(to) => pack::pack_tiles(part, a.depth_stride, (count, terms), tile_rows, to),
+                None => Block {
+                    data: part,
+                    tile_stride: tile_rows * a.row_stride,
                     row_stride: a.row_stride,
                     depth_stride: a.depth_stride,
-                    b: b.as_ptr(),
-                    b_stride,
-                    c: c[first_row * c_stride + first_column..].as_mut_ptr(),
-                    c_stride,
-                    depth: terms,
-                    columns: PANEL.min(columns - first_column),
-                    alpha,
-                    add: store == Store::Add || first_term > 0,
+                },
+            };
+            for first_column in (0..columns).step_by(PANEL) {
+                let (b, b_stride) = match b {
+                    Right::Rows(data, stride) => {
+                        (&data[first_term * stride + first_column..], stride)
+                    }
+                    Right::Packed(data) => {
+                        (&data[first_column * depth + first_term * PANEL..], PANEL)
+                    }
                 };
-                // SAFETY: the assertions above bound every entry the tile reads or writes, and
-                // `kernel` was chosen for this processor.
-                unsafe { kernel(&tile, tile_rows.min(rows - first_row)) };
+                for (index, first_row) in (0..count).step_by(tile_rows).enumerate() {
+                    let c_start = (first_block + first_row) * c.stride + first_column;
+                    let tile = Tile {
+                        a: block.data[index * block.tile_stride..].as_ptr(),
+                        row_stride: block.row_stride,
+                        depth_stride: block.depth_stride,
+                        b: b.as_ptr(),
+                        b_stride,
+                        c: c.data[c_start..].as_mut_ptr(),
+                        c_stride: c.stride,
+                        depth: terms,
+                        columns: PANEL.min(columns - first_column),
+                        alpha: c.alpha,
+                        add: c.add || first_term > 0,
+                    };
+                    // SAFETY: the assertions of `product` and the size of the packed block bound
+                    // every entry the tile reads or writes, and `kernel` was chosen for this
+                    // processor.
+                    unsafe { kernel(&tile, tile_rows.min(count - first_row)) };
+                }
             }
         }
     }
@@ -276,7 +287,7 @@ mod tests {
         #![proptest_config(crate::fused::cases(64))]
         #[test]
         fn invariant_product_equals_naive_product_for_every_layout(
-            rows in 1usize..30, columns in 1usize..80, depth in 0usize..40, add: bool,
+            rows in 1usize..30, columns in 1usize..200, depth in 0usize..40, add: bool,
             pad in 0usize..3,
         ) {
             check((rows, columns, depth), add, pad);
@@ -287,6 +298,13 @@ mod tests {
     fn invariant_long_sums_are_cut_at_the_same_places() {
         check((9, 33, 2 * DEPTH + 5), true, 1);
         check((9, 33, DEPTH), false, 0);
+    }
+
+    #[test]
+    fn invariant_rows_of_a_packed_left_operand_are_cut_at_the_same_places() {
+        let rows = BLOCK_ENTRIES / 200 + 21;
+        check((rows, PANEL * PANELS_TO_PACK, 200), true, 3);
+        check((rows, PANEL * (PANELS_TO_PACK - 1), 200), false, 0);
     }
 
     #[test]

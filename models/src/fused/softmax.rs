@@ -4,14 +4,19 @@ use super::dispatch::multiversion;
 use super::math::{exp, map_sum, maximum, sum2};
 
 #[inline(always)]
-fn rows_body<const FMA: bool>(data: &mut [f32], width: usize) {
+fn rows_body<const FMA: bool>(data: &mut [f32], width: usize, floor_ln: f32) {
     for row in data.chunks_exact_mut(width) {
         let largest = maximum(row);
         if largest == f32::NEG_INFINITY {
             row.fill(0.0);
             continue;
         }
-        let scale = 1.0 / map_sum(row, |v| exp::<FMA>(v - largest));
+        let share = |v: f32| {
+            let below_largest = v - largest;
+            let share = exp::<FMA>(below_largest);
+            if below_largest < floor_ln { 0.0 } else { share }
+        };
+        let scale = 1.0 / map_sum(row, share);
         for value in row {
             *value *= scale;
         }
@@ -19,8 +24,9 @@ fn rows_body<const FMA: bool>(data: &mut [f32], width: usize) {
 }
 multiversion! {
     /// `row_j <- e^(row_j) / sum_k e^(row_k)` for each row of `width` entries. Entries of
-    /// negative infinity get exactly 0; a row of nothing else becomes zeros.
-    pub fn rows(data: &mut [f32], width: usize) = rows_body
+    /// negative infinity, and those more than `-floor_ln` below the row's largest, get exactly 0
+    /// and are no part of the sum; a row of negative infinity becomes zeros.
+    pub fn rows(data: &mut [f32], width: usize, floor_ln: f32) = rows_body
 }
 
 #[inline(always)]
@@ -52,8 +58,8 @@ mod tests {
         let gradient: Vec<f32> = (0..3 * width).map(|_| draw()).collect();
         logits[..blocked.min(width)].fill(f32::NEG_INFINITY);
         let (mut p, mut portable) = (logits.clone(), logits.clone());
-        rows(&mut p, width);
-        rows_body::<false>(&mut portable, width);
+        rows(&mut p, width, f32::NEG_INFINITY);
+        rows_body::<false>(&mut portable, width, f32::NEG_INFINITY);
         let mut d = gradient.clone();
         rows_backward(&p, &mut d, width, 0.3);
         for r in 0..3 {
@@ -73,6 +79,16 @@ mod tests {
             }
         }
         assert!(p[..blocked.min(width)].iter().all(|v| v.abs() == 0.0));
+    }
+
+    #[test]
+    fn invariant_shares_below_the_floor_are_zero_and_the_rest_sums_to_one() {
+        let mut row: Vec<f32> = (0..37).map(|k| 3.0 - 0.5 * (k * 5 % 37) as f32).collect();
+        let kept: Vec<bool> = row.iter().map(|&logit| logit >= 3.0 - 4.75).collect();
+        assert_eq!(kept.iter().filter(|&&kept| kept).count(), 10);
+        rows(&mut row, 37, -4.75);
+        assert!(row.iter().zip(&kept).all(|(&p, &kept)| (p > 0.0) == kept && p.is_sign_positive()));
+        assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6);
     }
 
     proptest! {

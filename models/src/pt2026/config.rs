@@ -94,6 +94,9 @@ pub struct Pt2026Config {
     pub lambda_z: f64,
     /// Temperature of the heads.
     pub lambda_h: f64,
+    /// Head posteriors below this share of their row's largest are 0; `None` = none are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub posterior_floor: Option<f64>,
     /// Temperature of the topics (without effect for the scale-free potentials).
     pub lambda_g: f64,
     /// Weight s_t of the ternary factor.
@@ -129,6 +132,7 @@ impl Default for Pt2026Config {
             width_normalisation: true,
             lambda_z: 0.808_42,
             lambda_h: 0.15,
+            posterior_floor: None,
             lambda_g: 2.624_54,
             ternary_weight: 0.844_42,
             binary_weight: 0.183_36,
@@ -154,6 +158,14 @@ fn nearest_multiples(name: &str, value: usize, step: usize) -> String {
 }
 
 impl Pt2026Config {
+    /// `2^-64`: the floor of head posteriors that changes a sum by less than its rounding.
+    ///
+    /// Sharp posteriors (the published `lambda_h` makes them) hold many shares so small that
+    /// products with them are subnormal floats, which Intel's processors compute a hundred times
+    /// slower. A row's largest share is at least `1 / n`, so what is left out is below `n 2^-64` of
+    /// it, and a float has 24 bits.
+    pub const POSTERIOR_FLOOR: f64 = 1.0 / (1u128 << 64) as f64;
+
     /// Rank r of one channel.
     pub fn rank(&self) -> usize {
         match (self.rank, self.rank_share) {
@@ -241,6 +253,15 @@ impl Pt2026Config {
                 let hint = format!("use a finite {name} above 0");
                 return Err(invalid(format!("{name} is {value}"), hint));
             }
+        }
+        if let Some(floor) = self.posterior_floor.filter(|floor| !(*floor > 0.0 && *floor < 1.0)) {
+            return Err(invalid(
+                format!("posterior_floor is {floor}"),
+                format!(
+                    "use {:e} (2^-64), below the rounding of f32, or leave it out",
+                    Self::POSTERIOR_FLOOR
+                ),
+            ));
         }
         if !(0.0..1.0).contains(&self.damping) {
             let hint = "use a damping from 0 (none) to below 1".to_owned();

@@ -1,6 +1,6 @@
 //! The ternary factor: head posteriors and the two messages they carry.
 
-use candle_core::Tensor;
+use candle_core::{D, Tensor};
 
 use super::{Pt2026Config, Rope};
 use crate::architecture::TensorBatch;
@@ -13,6 +13,7 @@ pub struct TernaryFactor {
     rank: usize,
     weight: f64,
     logit_factor: f64,
+    posterior_floor: Option<f64>,
     dependent_message: bool,
     rotary: Option<RotaryTable>,
     published: bool,
@@ -55,6 +56,7 @@ impl TernaryFactor {
             rank,
             weight: config.ternary_weight,
             logit_factor: logit_scale / config.lambda_h,
+            posterior_floor: config.posterior_floor,
             dependent_message: config.dependent_message,
             rotary,
             published: config.rope == Rope::Published,
@@ -72,7 +74,11 @@ impl TernaryFactor {
             None => (u_unrotated.clone(), v),
         };
         let logits = (u.matmul(&v.transpose(2, 3)?.contiguous()?)? * self.logit_factor)?;
-        let posterior = layers::softmax(&logits, Some(&self.mask))?;
+        let mask = match self.posterior_floor {
+            Some(floor) => near_the_largest(&logits, &self.mask, floor)?,
+            None => self.mask.clone(),
+        };
+        let posterior = layers::softmax(&logits, Some(&mask))?;
         Ok(Heads { u, v, u_unrotated, logits, posterior })
     }
 
@@ -132,4 +138,15 @@ fn allowed_heads(batch: &TensorBatch, like: &Tensor) -> Result<Tensor> {
     let dependents = words.reshape((batch.sequences, 1, length, 1))?;
     let heads = words.reshape((batch.sequences, 1, 1, length))?;
     Ok(dependents.broadcast_mul(&heads)?.broadcast_mul(&others)?)
+}
+
+/// `mask` without the heads whose share of a row's largest posterior is below `floor`, that is
+/// `logit < max logit + ln floor`, `(B, C, n, n)`.
+fn near_the_largest(logits: &Tensor, mask: &Tensor, floor: f64) -> Result<Tensor> {
+    let mask = mask.broadcast_as(logits.shape())?;
+    // Forbidden heads may not be the largest: subtract more than any logit from them.
+    let allowed = (logits.detach() + mask.affine(1e30, -1e30)?)?;
+    let smallest = (allowed.max_keepdim(D::Minus1)? + floor.ln())?;
+    let near = allowed.broadcast_ge(&smallest)?.to_dtype(mask.dtype())?;
+    Ok((near * mask)?)
 }

@@ -163,7 +163,7 @@ impl Task<'_> {
         multiply(plan.logit_factor, u, v.transposed(), Update::Replace, self.square_mut(posterior));
         let _stage = enter(Stage::HeadSoftmax);
         self.forbid(posterior);
-        softmax::rows(posterior, self.length);
+        softmax::rows(posterior, self.length, plan.posterior_floor_ln);
     }
 
     /// Gradient of `projected`'s part of this channel from the gradient of `h`'s part.

@@ -53,6 +53,8 @@ pub(super) struct Plan {
     pub belief: f32,
     /// Factor on `R_i u_i . R_j v_j`.
     pub logit_factor: f32,
+    /// Logarithm of the floor of head posteriors relative to a row's largest.
+    pub posterior_floor_ln: f32,
     /// `s_t` and the forward multiplier of U and of V.
     pub project: [f32; 2],
     /// `s_b / lambda_g` and the forward multiplier of B.
@@ -123,6 +125,7 @@ impl Plan {
             epsilon: config.epsilon as f32,
             belief: constants.belief as f32,
             logit_factor: (constants.head_logits / config.lambda_h) as f32,
+            posterior_floor_ln: config.posterior_floor.map_or(f32::NEG_INFINITY, |p| p.ln() as f32),
             project: [ternary * u.factor, ternary * v.factor],
             topic_score: (config.binary_weight / config.lambda_g) as f32 * b.factor,
             send: [ternary * u.factor * message, ternary * v.factor * message],

@@ -199,6 +199,24 @@ fn invariant_fused_path_has_the_same_bits_for_any_number_of_threads() {
     assert!(one == run(2) && one == run(3));
 }
 
+/// A floor that cuts away real shares, at all words and at targets only.
+#[test]
+fn invariant_a_floor_of_head_posteriors_is_that_of_the_reference() {
+    let config = Pt2026Config { posterior_floor: Some(0.2), lambda_h: 0.3, ..small(24) };
+    let batch = batch(29, 6, 15, true, 0.3);
+    check(&config, &batch, "mup");
+    same_bits_as_in_full(&config, &batch);
+    let loss = |floor| {
+        let config = Pt2026Config { posterior_floor: floor, ..config.clone() };
+        let (built, parameters) = built(&config, "mup");
+        let mut engine = FusedPt2026::new(&built.model, &built.resolved).unwrap();
+        run(&mut engine, &parameters, &batch).0
+    };
+    assert!((loss(Some(0.2)) - loss(None)).abs() > 1e-4, "the floor cuts nothing");
+    let rounding = (loss(Some(Pt2026Config::POSTERIOR_FLOOR)) - loss(None)).abs();
+    assert!(rounding < LOSS_BOUND, "2^-64 changes the loss by {rounding:e}");
+}
+
 /// Signs of topic scores decide the gradient of a square; enough targets to compute the last
 /// iteration at every row, and few.
 #[test]
