@@ -44,6 +44,7 @@ class Torch:
     def __init__(self, a, model, width, compiled):
         command = [a.python, "ci/torch_peer.py", "--model", model, "--width", str(width)]
         command += ["--threads", str(a.threads)] + (["--compile"] if compiled else [])
+        command += ["--flush-subnormals"] if a.flush_subnormals else []
         cache = os.path.join(a.folder, "inductor")
         environment = dict(os.environ, TORCHINDUCTOR_CACHE_DIR=cache, OMP_WAIT_POLICY="passive")
         if not a.passive:
@@ -166,6 +167,8 @@ def arguments():
     parser.add_argument("--steps", type=int, help="timed steps of a turn [4, quick: 3]")
     parser.add_argument("--minutes", type=float, help="start nothing after this [11, quick: 3.5]")
     parser.add_argument("--passive", action="store_true", help="idle PyTorch threads do not spin")
+    parser.add_argument("--flush-subnormals", action="store_true",
+                        help="PyTorch with set_flush_denormal(True)")
     parser.add_argument("--folder", default="target/compare_torch", help="results and scratch")
     parser.add_argument("--binary", default="target/release/crossscale")
     a = parser.parse_args()

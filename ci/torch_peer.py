@@ -151,11 +151,15 @@ def arguments():
         parser.add_argument("--" + name.replace("_", "-"), type=int, default=size)
     parser.add_argument("--mask", type=float, default=0.15)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--flush-subnormals", action="store_true")
     return parser.parse_args()
 
 
 def main():
     a = arguments()
+    if a.flush_subnormals:
+        # Before any other thread starts: they take this over from the one that starts them.
+        torch.set_flush_denormal(True)
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     model = Probabilistic(a) if a.model == "pt" else Transformer(a)
