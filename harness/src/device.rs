@@ -80,13 +80,25 @@ fn open_cuda() -> Result<Device> {
     if let Some(problem) = cuda_problem() {
         return Err(problem.error());
     }
-    // Ranks that share a machine take a GPU each; a launcher may also show each its own alone.
-    let ordinal = crate::collective::local_rank() % gpus().len().max(1);
+    let ordinal = ordinal(gpus().len());
     Device::new_cuda(ordinal).map_err(|error| HarnessError::Unavailable {
         what: format!("CUDA device {ordinal} ({error})"),
         hint: "nvidia-smi shows whether a GPU is visible; leave --device out to use the CPU"
             .to_owned(),
     })
+}
+
+/// Which of `count` GPUs this process uses: ranks that share a machine take one each; a launcher
+/// may also show each its own alone.
+fn ordinal(count: usize) -> usize {
+    crate::collective::local_rank() % count.max(1)
+}
+
+/// The driver's name of the GPU that [`open`] opens; `None` for the CPU, or where there is none.
+pub fn gpu_name(kind: DeviceKind) -> Option<String> {
+    let gpus = if kind == DeviceKind::Cuda { gpus() } else { return None };
+    let ordinal = ordinal(gpus.len());
+    gpus.into_iter().find(|gpu| gpu.index == ordinal).map(|gpu| gpu.name)
 }
 
 /// One GPU as the driver describes it.
