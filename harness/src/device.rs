@@ -186,25 +186,3 @@ mod cuda {
         })
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn invariant_a_missing_gpu_is_an_error_with_a_remedy_and_code_6() {
-        assert!(open(DeviceKind::Cpu).unwrap().is_cpu());
-        match (cuda_problem(), gpus().is_empty()) {
-            (None, false) => {
-                let device = open(DeviceKind::Cuda).expect("the driver lists a GPU");
-                assert!(device.is_cuda());
-            }
-            (problem, _) => {
-                eprintln!("skipped the GPU part: {problem:?}");
-                let error = open(DeviceKind::Cuda).unwrap_err();
-                assert_eq!(error.exit_code(), 6);
-                assert!(error.to_string().contains("hint: "), "{error}");
-            }
-        }
-    }
-}

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{DType, Device};
-use harness::HarnessError;
+use harness::config::compute::DeviceKind;
 use harness::config::model::ModelConfig;
 use harness::config::run::RunConfig;
 use harness::corpus::{Corpus, CorpusSource, Document, DocumentSplits, Split};
 use harness::train::{Observer, RunFolder, StepMetrics, TrainJob, TrainOutcome};
+use harness::{HarnessError, device};
 use models::batch::{Batch, DropoutKey, Target};
 use models::engine::Engine;
 use models::family::{FamilyConfig, parametrise};
@@ -32,7 +33,9 @@ const MODELS: [(&str, &str); 5] = [
     ("preln", "width = 32\nhead_dim = 16\nlayers = 2\nactivation = \"swiglu\"\nbiases = true"),
     ("ut", "width = 32\nhead_dim = 16\nsteps = 3\nmax_length = 96\nhalting = true"),
 ];
-/// Largest relative distance of a loss or a tensor's gradient in f32 from float64.
+/// Largest relative distance of a loss or a tensor's gradient in f32. Those of the CPU are within
+/// 3.9e-6 (PT, whose sharp head posteriors carry rounding furthest; the others 7.2e-7) of float64,
+/// so two computations in f32 that round alike are within twice that of each other.
 const BOUND: f64 = 1e-5;
 
 fn model(family: &str, shape: &str) -> ModelConfig {
@@ -51,7 +54,9 @@ fn engine(model: &ModelConfig, dtype: DType, device: &Device) -> (Box<dyn Engine
         let layout = config.layout().unwrap();
         let mut parameters = built.resolved.initialise(&layout, &built.base_layout, 7).unwrap();
         let mut stream = Stream::new(7, Purpose::Test, 0);
-        parameters.iter_mut().for_each(|value| *value += 0.02 * stream.normal() as f32);
+        for value in &mut parameters {
+            *value += 0.02 * stream.normal() as f32;
+        }
         let engine = ReferenceEngine::new(built.model, built.resolved, dtype, device.clone());
         (Box::new(engine), parameters)
     }
@@ -71,9 +76,8 @@ fn batch() -> Batch {
     let (sequences, length) = (4, 96);
     let tokens = sequences * length;
     let mut stream = Stream::new(4, Purpose::Test, 0);
-    let mut token = |often: u64| match stream.below(10) < often {
-        true => 3,
-        false => stream.below(VOCAB as u64) as u32,
+    let mut token = |often: u64| {
+        if stream.below(10) < often { 3 } else { stream.below(VOCAB as u64) as u32 }
     };
     let ids = (0..tokens).map(|_| token(6)).collect();
     let attention = Some((0..tokens).map(|place| place < tokens - 9).collect());
@@ -106,9 +110,9 @@ fn distances(layout: &Layout, found: &Computed, expected: &Computed) -> Vec<(Str
     let norm = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>().sqrt();
     let floor = 1e-3 * norm(&expected.gradients);
     let names = ["loss", "auxiliary"].into_iter().zip(found.objectives.iter());
-    let objectives = names.zip(expected.objectives).map(|((name, found), expected)| {
-        (name.to_owned(), relative_error(&[*found], &[expected]))
-    });
+    let objectives = names
+        .zip(expected.objectives)
+        .map(|((name, found), expected)| (name.to_owned(), relative_error(&[*found], &[expected])));
     let tensors = layout.specs().iter().enumerate().map(|(position, spec)| {
         let range = layout.range(position);
         let (found, expected) = (&found.gradients[range.clone()], &expected.gradients[range]);
@@ -124,8 +128,7 @@ fn differing(model: &ModelConfig, found: &Computed, expected: &Computed) -> Vec<
     let all = distances(&model.layout().unwrap(), found, expected);
     let worst = all.iter().map(|(_, distance)| *distance).fold(0.0, f64::max);
     eprintln!("{}: largest relative distance {worst:.1e}", model.family());
-    // A distance that is not a number is not below the bound either.
-    all.into_iter().filter(|(_, distance)| !(*distance <= BOUND)).collect()
+    all.into_iter().filter(|(_, distance)| distance.is_nan() || *distance > BOUND).collect()
 }
 
 #[test]
@@ -293,16 +296,26 @@ fn check_training(family: &str, shape: &str, settings: &[&str]) {
 #[test]
 fn parity_training_on_the_fused_path_and_resumed_is_training_on_the_reference_path() {
     for (family, shape) in MODELS {
-        let path = if family == "pt2023" { "path=reference" } else { "path=fused" };
-        check_training(family, shape, &[path]);
+        // The fused path has neither the 2023 model nor adaptive halting.
+        let fused = family != "pt2023" && !shape.contains("halting");
+        check_training(family, shape, &[if fused { "path=fused" } else { "path=reference" }]);
     }
+}
+
+#[test]
+fn invariant_a_missing_gpu_is_an_error_with_a_remedy_and_code_6() {
+    assert!(device::open(DeviceKind::Cpu).unwrap().is_cpu());
+    if device::cuda_problem().is_none() && !device::gpus().is_empty() {
+        assert!(device::open(DeviceKind::Cuda).expect("the driver lists a GPU").is_cuda());
+        return;
+    }
+    let error = device::open(DeviceKind::Cuda).unwrap_err();
+    assert_eq!(error.exit_code(), 6);
+    assert!(error.to_string().contains("hint: "), "{error}");
 }
 
 #[cfg(feature = "cuda")]
 mod gpu {
-    use harness::config::compute::DeviceKind;
-    use harness::device;
-
     use super::*;
 
     /// The first GPU; `None`, with the reason on standard error, where there is none.
