@@ -179,10 +179,8 @@ pub trait Architecture: Send + Sync {
     ) -> Result<(Tensor, Option<Tensor>)> {
         let encoded = self.encode(w, batch, probe)?;
         let width = encoded.hidden.dim(2)?;
-        let rows = encoded
-            .hidden
-            .reshape((batch.sequences * batch.length, width))?
-            .index_select(&batch.positions, 0)?;
+        let hidden = encoded.hidden.reshape((batch.sequences * batch.length, width))?;
+        let rows = layers::rows(&hidden, &batch.positions)?;
         let logits = self.head(w, &rows, probe)?;
         probe.record("logits", 0, &logits)?;
         Ok((layers::cross_entropy(&logits, &batch.labels)?, encoded.auxiliary))

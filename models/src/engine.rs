@@ -53,6 +53,15 @@ pub trait Engine: Send {
     /// Cross-entropy in nats of each target of `batch`, in order, without gradients.
     fn target_losses(&mut self, parameters: &[f32], batch: &Batch) -> Result<Vec<f32>>;
 
+    /// Waits until a device of its own has done all that was asked of it: what to call before a
+    /// clock is read, on the thread that asked.
+    ///
+    /// # Errors
+    /// If the device reports that something before failed.
+    fn synchronise(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// What the engine will allocate, by stage, for gradients of batches of shape `training` and
     /// for losses of batches of shape `evaluation` on `threads` threads; `None` if it cannot say.
     fn memory(

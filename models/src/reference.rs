@@ -84,4 +84,7 @@ impl<A: Architecture> Engine for ReferenceEngine<A> {
         let (losses, _) = self.losses(&variables, batch)?;
         Ok(losses.detach().to_dtype(DType::F32)?.to_vec1::<f32>()?)
     }
+    fn synchronise(&self) -> Result<()> {
+        Ok(self.device.synchronize()?)
+    }
 }

@@ -12,8 +12,10 @@ use std::time::Instant;
 use models::fused::stage::{self, STAGES};
 use serde::Serialize;
 
+use crate::config::compute::{Compute, DeviceKind};
 use crate::config::model::{ComputePath, ModelConfig};
 use crate::error::{HarnessError, Result};
+use crate::experiment::gpu_table;
 use crate::statistics::quantile;
 
 pub use kernels::{KernelTime, kernels};
@@ -57,8 +59,8 @@ pub struct Options {
     pub threads: usize,
     /// Timed steps.
     pub steps: usize,
-    /// Implementation of loss and gradients.
-    pub path: ComputePath,
+    /// Implementation of loss and gradients, and where it runs.
+    pub compute: Compute,
 }
 
 /// Distribution of the timed steps, in seconds.
@@ -113,12 +115,24 @@ pub struct Outcome {
     /// Operations per second at the median step: those carried out if they are known, else the
     /// model's.
     pub flops_per_second: f64,
-    /// Rate of single large products in the same process, thread pool and moment.
+    /// Rate of single large products in the same process, thread pool and moment; none for a GPU.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub product_rates: Vec<ProductRate>,
     /// `flops_per_second` as a share of the best of them.
-    pub share_of_product_rate: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_of_product_rate: Option<f64>,
     /// Model operations per second as a share of the best of them: work left out counts as done.
-    pub model_share_of_product_rate: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_share_of_product_rate: Option<f64>,
+    /// The driver's name of the GPU, where one computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_name: Option<String>,
+    /// The f32 rate of its data sheet, if the GPU is in the [table](gpu_table::GPUS).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_flops_per_second: Option<f64>,
+    /// `model_flops` per second at the median step as a share of that rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_flops_utilisation: Option<f64>,
     /// Highest resident memory of the process so far, in bytes; `None` where the system does
     /// not tell.
     pub peak_memory_bytes: Option<u64>,
@@ -157,36 +171,36 @@ fn pool(threads: usize, steps: usize) -> Result<rayon::ThreadPool> {
 }
 
 fn measure(workload: &Workload, options: Options) -> Result<Outcome> {
-    let mut steps = StepLoop::new(workload, options.path)?;
+    let Compute { path, device, .. } = options.compute;
+    let mut steps = StepLoop::new(workload, options.compute)?;
     for _ in 0..WARM_UP_STEPS {
         steps.step()?;
     }
-    let mut rates = product_rates();
-    let mut seconds = Vec::with_capacity(options.steps);
-    for _ in 0..options.steps {
-        let start = Instant::now();
-        steps.step()?;
-        seconds.push(start.elapsed().as_secs_f64());
-    }
+    // The processor's products are no yardstick for a GPU.
+    let rates = || if device == DeviceKind::Cpu { product_rates() } else { Vec::new() };
+    let mut product_rates = rates();
+    let seconds = timed(&mut steps, options.steps)?;
     // Read before the stages' and the later products' own buffers can add to it.
     let peak_memory_bytes = crate::process::peak_memory_bytes();
     let last_loss_nats = steps.last_loss_nats();
     // Before and after, so that a machine that slows down on the way slows both.
-    for (rate, after) in rates.iter_mut().zip(product_rates()) {
+    for (rate, after) in product_rates.iter_mut().zip(rates()) {
         rate.flops_per_second = 0.5 * (rate.flops_per_second + after.flops_per_second);
     }
-    let best = rates.iter().map(|rate| rate.flops_per_second).fold(0.0, f64::max);
-    let stages = match options.path {
-        ComputePath::Fused => stages(&mut steps, options.threads, best)?,
+    let best = product_rates.iter().map(|rate| rate.flops_per_second).reduce(f64::max);
+    let stages = match path {
+        ComputePath::Fused => stages(&mut steps, options.threads, best.unwrap_or(f64::NAN))?,
         ComputePath::Reference => Vec::new(),
     };
-    seconds.sort_by(f64::total_cmp);
     let at = |probability| quantile(&seconds, probability).expect("at least one step");
     let median = at(0.5);
     let model_flops = steps.model_flops();
     let executed: f64 = stages.iter().map(|part| part.product_flops).sum();
-    let executed_flops = (options.path == ComputePath::Fused).then_some(executed);
+    let executed_flops = (path == ComputePath::Fused).then_some(executed);
     let flops_per_second = executed_flops.unwrap_or(model_flops) / median;
+    let device_name = crate::device::gpu_name(device);
+    let name = device_name.as_deref();
+    let used = name.and_then(|name| gpu_table::utilisation(name, model_flops, median));
     Ok(Outcome {
         parameters: steps.parameters(),
         targets: workload.targets(),
@@ -201,13 +215,30 @@ fn measure(workload: &Workload, options: Options) -> Result<Outcome> {
         model_flops,
         executed_flops,
         flops_per_second,
-        product_rates: rates,
-        share_of_product_rate: flops_per_second / best,
-        model_share_of_product_rate: model_flops / median / best,
+        product_rates,
+        share_of_product_rate: best.map(|best| flops_per_second / best),
+        model_share_of_product_rate: best.map(|best| model_flops / median / best),
+        device_name,
+        peak_flops_per_second: used.map(|used| used.peak_flops_per_second),
+        model_flops_utilisation: used.map(|used| used.model_flops_utilisation),
         peak_memory_bytes,
         last_loss_nats,
         stages,
     })
+}
+
+/// Wall times of `count` steps, sorted; nothing is left to be done when a clock is read.
+fn timed(steps: &mut StepLoop, count: usize) -> Result<Vec<f64>> {
+    let mut seconds = Vec::with_capacity(count);
+    steps.synchronise()?;
+    for _ in 0..count {
+        let start = Instant::now();
+        steps.step()?;
+        steps.synchronise()?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok(seconds)
 }
 
 /// A few more steps with clocks around every stage; the last entry is what no stage claims:

@@ -6,7 +6,8 @@ use models::parametrization::Parametrization;
 use models::random::{Purpose, Stream};
 
 use super::Workload;
-use crate::config::model::{BuiltModel, ComputePath};
+use crate::config::compute::Compute;
+use crate::config::model::BuiltModel;
 use crate::error::{HarnessError, Result};
 use crate::train::optimiser::{AdamConstants, AdamW, clip_factor, global_norm, groups};
 
@@ -34,13 +35,14 @@ pub struct StepLoop {
 }
 
 impl StepLoop {
-    /// The model of `workload` with initial parameters.
+    /// The model of `workload` with initial parameters, computed as `compute` says.
     ///
     /// # Errors
-    /// If the model cannot be built or not by `path`.
-    pub fn new(workload: &Workload, path: ComputePath) -> Result<Self> {
+    /// If the model cannot be built or not in this way.
+    pub fn new(workload: &Workload, compute: impl Into<Compute>) -> Result<Self> {
         let table = Parametrization::built_in("standard")?;
-        let built = workload.model.build(&workload.model, &table, path, workload.length)?;
+        let (model, compute) = (&workload.model, compute.into());
+        let built = model.build_as(model, &table, &compute, workload.length)?;
         let parameters = built.resolved.initialise(&built.layout, &built.base_layout, 1)?;
         let (tokens, targets) = (workload.tokens(), workload.targets());
         let share = targets as f64 / tokens as f64;
@@ -109,6 +111,14 @@ impl StepLoop {
         let target = |&position: &u32| Target { position, label: ids[position as usize] };
         self.batch.targets.clear();
         self.batch.targets.extend(chosen.iter().map(target));
+    }
+
+    /// Waits until the device has done everything, so that a clock may be read.
+    ///
+    /// # Errors
+    /// If something that the device was asked for has failed.
+    pub fn synchronise(&self) -> Result<()> {
+        Ok(self.built.engine.synchronise()?)
     }
 
     /// Operations of one step by the model's definition.

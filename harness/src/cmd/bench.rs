@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use super::print;
 use crate::benchmark::{self, KernelTime, Options, Outcome, Workload};
+use crate::config::compute::{Compute, DeviceKind};
 use crate::config::model::{ComputePath, ModelConfig};
 use crate::error::{HarnessError, Result};
 
@@ -17,11 +18,16 @@ use crate::error::{HarnessError, Result};
   crossscale bench --model bert --width 256 --threads 1 --json
   crossscale bench --path reference --steps 3
   crossscale bench --kernel all --threads 1 --steps 100
+  crossscale bench --device cuda --width 1024 --batch 64
 
 The defaults are the workload that ci/compare_torch gives PyTorch as well. Run it on an otherwise
 idle machine; `share` compares the operations of the matrix products that were carried out with
 products timed in the same process just before and after. The model's operations, by its definition,
-are more: the last iteration or layer is computed at predicted positions only.")]
+are more: the last iteration or layer is computed at predicted positions only.
+
+On a GPU `utilisation` is the model's operations per second as a share of the data sheet's f32 rate.
+A step includes what is done beside the GPU: parameters go there and gradients come back, and the
+update is made on the processor. Not run on a GPU yet.")]
 pub struct Args {
     /// Model family: pt, bert, preln, ut
     #[arg(long, default_value = "pt")]
@@ -62,29 +68,18 @@ pub struct Args {
     /// Timed steps, after three that are not
     #[arg(long, value_name = "N", default_value_t = 8)]
     steps: usize,
-    /// Implementation of loss and gradients
-    #[arg(long, value_enum, default_value_t)]
-    path: ComputePath,
+    /// Implementation of loss and gradients [default: fused; on a GPU reference]
+    #[arg(long, value_enum)]
+    path: Option<ComputePath>,
     /// Time one kernel of a step alone, --steps runs of it ('all': each of them)
     #[arg(long, value_name = "NAME")]
     kernel: Option<String>,
     /// Where to compute
     #[arg(long, value_enum, default_value_t)]
-    device: Device,
+    device: DeviceKind,
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-/// Where a step is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-enum Device {
-    /// The processor's cores.
-    #[default]
-    Cpu,
-    /// An NVIDIA GPU.
-    Cuda,
 }
 
 /// What `bench --json` prints.
@@ -92,7 +87,7 @@ enum Device {
 struct Report<'a> {
     model: &'a str,
     path: ComputePath,
-    device: Device,
+    device: DeviceKind,
     threads: usize,
     width: usize,
     depth: usize,
@@ -106,12 +101,7 @@ struct Report<'a> {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
-    if args.device == Device::Cuda {
-        return Err(HarnessError::Unavailable {
-            what: "device cuda (this program was built without it)".to_owned(),
-            hint: "leave --device out: every family trains on the CPU".to_owned(),
-        });
-    }
+    let compute = compute(args)?;
     let threads = args.threads.unwrap_or_else(crate::process::cores);
     if let Some(kernel) = &args.kernel {
         return kernels(args, kernel, threads);
@@ -121,11 +111,11 @@ pub fn run(args: &Args) -> Result<()> {
     crate::process::set_candle_threads(threads);
     let workload =
         Workload { model, length: args.length, sequences: args.batch, target_share: args.mask };
-    let options = Options { threads, steps: args.steps, path: args.path };
+    let options = Options { threads, steps: args.steps, compute };
     let report = Report {
         model: &args.model,
-        path: args.path,
-        device: args.device,
+        path: compute.path,
+        device: compute.device,
         threads,
         width: args.width,
         depth: workload.model.dimensions().depth,
@@ -141,6 +131,24 @@ pub fn run(args: &Args) -> Result<()> {
         return print(&text);
     }
     print(&readable(&report))
+}
+
+/// How a step is computed; a GPU has the reference path only.
+fn compute(args: &Args) -> Result<Compute> {
+    let default = match args.device {
+        DeviceKind::Cpu => ComputePath::Fused,
+        DeviceKind::Cuda => ComputePath::Reference,
+    };
+    let path = args.path.unwrap_or(default);
+    let compute = Compute { path, device: args.device, recompute: false };
+    compute.validate()?;
+    if args.kernel.is_some() && args.device == DeviceKind::Cuda {
+        return Err(HarnessError::config(
+            "the kernels of --kernel are the fused path's, which runs on the CPU only",
+            "leave --device or --kernel out",
+        ));
+    }
+    Ok(compute)
 }
 
 /// Times kernels instead of a step.
@@ -232,7 +240,6 @@ fn readable(report: &Report) -> String {
         if report.path == ComputePath::Fused { "fused" } else { "reference" },
         report.threads
     );
-    let best = outcome.flops_per_second / outcome.share_of_product_rate;
     let mut line = |label: &str, value: String| {
         writeln!(text, "{label:<20} {value}").expect("writing to a string cannot fail");
     };
@@ -254,16 +261,9 @@ fn readable(report: &Report) -> String {
     if let Some(executed) = outcome.executed_flops {
         line("executed GFLOP", format!("{:.2}", 1e-9 * executed));
     }
-    line(
-        "share",
-        format!(
-            "{:.1} % of this machine's product rate: {:.1} of {:.1} GFLOP/s{}",
-            100.0 * outcome.share_of_product_rate,
-            1e-9 * outcome.flops_per_second,
-            1e-9 * best,
-            if outcome.executed_flops.is_some() { " executed" } else { "" }
-        ),
-    );
+    for (label, value) in shares(outcome) {
+        line(label, value);
+    }
     if let Some(bytes) = outcome.peak_memory_bytes {
         line("peak memory", format!("{:.0} MB", 1e-6 * bytes as f64));
     }
@@ -285,4 +285,32 @@ fn readable(report: &Report) -> String {
         .expect("writing to a string cannot fail");
     }
     text.trim_end().to_owned()
+}
+
+/// How much of the machine is used: of the processor's product rate, or of the GPU's data sheet.
+fn shares(outcome: &Outcome) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if let Some(share) = outcome.share_of_product_rate {
+        let text = format!(
+            "{:.1} % of this machine's product rate: {:.1} of {:.1} GFLOP/s{}",
+            100.0 * share,
+            1e-9 * outcome.flops_per_second,
+            1e-9 * outcome.flops_per_second / share,
+            if outcome.executed_flops.is_some() { " executed" } else { "" }
+        );
+        lines.push(("share", text));
+    }
+    let Some(name) = &outcome.device_name else { return lines };
+    lines.push(("GPU", name.clone()));
+    let text = match (outcome.model_flops_utilisation, outcome.peak_flops_per_second) {
+        (Some(utilisation), Some(peak)) => format!(
+            "{:.2} % of the data sheet's f32 rate: {:.2} of {:.1} TFLOP/s",
+            100.0 * utilisation,
+            1e-12 * outcome.flops_per_second,
+            1e-12 * peak
+        ),
+        _ => "unknown: this GPU is not in the table of data sheets".to_owned(),
+    };
+    lines.push(("utilisation", text));
+    lines
 }

@@ -10,6 +10,7 @@ mod layer_norm;
 mod linear;
 mod precision;
 mod rope;
+mod rows;
 mod softmax;
 
 pub use activation::{gelu_erf, silu};
@@ -19,4 +20,5 @@ pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use precision::{in_full_precision, widened};
 pub use rope::RotaryTable;
+pub use rows::rows;
 pub use softmax::softmax;
