@@ -113,6 +113,26 @@ fn invariant_classes_have_their_own_exponents() {
 }
 
 #[test]
+fn invariant_root_attention_starts_flat_and_settles_as_any_other() {
+    let mut plan = plan("pt");
+    let passes = |plan: &Plan, site, kind, slope: f64, step: u64| {
+        let lines = judge(&planted(plan, (site, kind), 0.001, |_| slope), plan).unwrap();
+        lines.iter().find(|line| line.key.step == step).unwrap().verdict == Verdict::Pass
+    };
+    let sites = [("head_logits", Kind::PreSoftmax, -0.5), ("head_entropy_gap", Kind::Act, -1.0)];
+    for root in [false, true] {
+        plan.root_attention = root;
+        for (site, kind, falling) in sites {
+            assert_eq!(passes(&plan, site, kind, falling, 0), !root, "{site} falls, root {root}");
+            assert_eq!(passes(&plan, site, kind, 0.0, 0), root, "{site} is flat, root {root}");
+            assert!(passes(&plan, site, kind, 0.0, 10), "{site} late, root {root}");
+            assert!(!passes(&plan, site, kind, falling, 10), "{site} late, root {root}");
+        }
+        assert!(passes(&plan, "logits", Kind::Act, -0.5, 0), "the readout's start stays");
+    }
+}
+
+#[test]
 fn invariant_values_that_are_not_finite_or_all_zero_fail() {
     let plan = plan("pt");
     let with = |site, value: f64| {
