@@ -114,7 +114,8 @@ pub struct Rule {
     pub from_step: u64,
     /// Expected slope per octave.
     pub expected: f64,
-    /// Added times the exponent of the head width in the width.
+    /// Added times the exponent of the head width in the width, unless the table divides
+    /// attention logits by the root of the head width.
     #[serde(default)]
     pub per_head_dim: f64,
     /// Half-width of the acceptance band.

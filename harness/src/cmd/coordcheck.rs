@@ -59,6 +59,9 @@ pub struct Args {
     /// Factors on the learning rate instead of the tier's
     #[arg(long, value_name = "N", num_args = 1.., value_delimiter = ',')]
     rates: Vec<f64>,
+    /// Expect first attention logits of 1/sqrt(d) (flat), not those of 1/d
+    #[arg(long)]
+    root_attention: bool,
     /// Any key of a run, e.g. parametrization.base_width=64 or model.rank=8
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
@@ -142,6 +145,7 @@ fn plan(args: &Args) -> Result<Plan> {
         plan.learning_rate_factors.clone_from(&args.rates);
     }
     plan.seeds = args.seeds.unwrap_or(plan.seeds);
+    plan.root_attention = args.root_attention;
     Ok(plan)
 }
 

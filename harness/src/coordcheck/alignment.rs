@@ -114,6 +114,57 @@ mod tests {
         assert!((found - 1.0).abs() < 1e-5, "aligned: {found}");
     }
 
+    /// The ratio by its definition, in f64 and without tensors.
+    fn by_hand(matrix: &[f32], input: &[f32], fan_in: usize) -> f64 {
+        let rms = |values: &[f64]| {
+            let squares: f64 = values.iter().map(|value| value * value).sum();
+            (squares / values.len() as f64).sqrt()
+        };
+        let [matrix, input] = [matrix, input].map(|v| v.iter().map(|&v| f64::from(v)).collect());
+        let (matrix, input): (Vec<f64>, Vec<f64>) = (matrix, input);
+        let mut product = Vec::new();
+        for x in input.chunks(fan_in) {
+            let of_row = |row: &[f64]| row.iter().zip(x).map(|(m, x)| m * x).sum::<f64>();
+            product.extend(matrix.chunks(fan_in).map(of_row));
+        }
+        rms(&product) / (rms(&matrix) * rms(&input))
+    }
+
+    #[test]
+    fn invariant_readings_are_of_the_matrix_now_and_of_its_change_since_the_start() {
+        use models::parameters::ParameterSpec;
+        // Another tensor stands before it, and neither side is a square.
+        let (fan_out, fan_in) = (6, 5);
+        let specs = vec![
+            ParameterSpec::bias("before", 7),
+            ParameterSpec::hidden("read", fan_out, fan_in, 1.0),
+        ];
+        let layout = Layout::new(specs);
+        let (initial, now) = (random("initial", layout.total()), random("now", layout.total()));
+        let input = random("input", 3 * fan_in);
+        let read = Tensor::from_slice(&input, (1, 3, fan_in), &Device::Cpu).unwrap();
+        let matrices = Matrices { layout: &layout, initial: &initial, now: &now };
+
+        let range = layout.range_of("read").unwrap();
+        let change: Vec<f32> = range.clone().map(|at| now[at] - initial[at]).collect();
+        let expected = [
+            ("alignment/read", by_hand(&now[range], &input, fan_in)),
+            ("alignment_delta/read", by_hand(&change, &input, fan_in)),
+        ];
+        for (first, count) in [(true, 1), (false, 2)] {
+            let readings = matrices.readings("read", 4, &read, first).unwrap();
+            assert_eq!(readings.len(), count, "what moved is unknown at first");
+            for (reading, (site, ratio)) in readings.iter().zip(&expected) {
+                assert_eq!((reading.site.as_str(), reading.iteration), (*site, 4));
+                assert_eq!(reading.kind, Kind::Alignment);
+                assert!((reading.statistic / ratio - 1.0).abs() < 1e-5, "{reading:?} {ratio}");
+                let exponent = ratio.ln() / (fan_in as f64).ln();
+                assert!((reading.summary.l1 - exponent.abs()).abs() < 1e-5, "{reading:?}");
+                assert!((reading.summary.mean - exponent).abs() < 1e-5, "{reading:?}");
+            }
+        }
+    }
+
     #[test]
     fn invariant_what_has_not_moved_has_no_alignment() {
         let input = Tensor::from_vec(random("input", 8), (2, 4), &Device::Cpu).unwrap();

@@ -69,6 +69,11 @@ pub struct Plan {
     pub learning_rate_factors: Vec<f64>,
     /// Resamples of the seeds behind every interval.
     pub bootstrap_replicates: usize,
+    /// Whether the table promises to divide attention logits by the root of the head width, so
+    /// that first logits do not depend on it, and not by the width itself, under which they fall
+    /// with its root. Said by whoever asks, never read from the table: a broken one must not be
+    /// judged by itself.
+    pub root_attention: bool,
 }
 
 impl Plan {
@@ -99,6 +104,7 @@ impl Plan {
             steps: file.steps,
             learning_rate_factors: file.learning_rate_factors,
             bootstrap_replicates: file.bootstrap_replicates,
+            root_attention: false,
         })
     }
 
@@ -161,7 +167,7 @@ impl Plan {
         let list = |values: Vec<String>| values.join(", ");
         format!(
             "{}, widths {} (base {}), {} seeds, steps {}, learning rate {} times {}, batches of \
-             {} x {} tokens, probe of {} sequences",
+             {} x {} tokens, probe of {} sequences{}",
             self.run.model.family(),
             list(self.widths.iter().map(ToString::to_string).collect()),
             self.run.base_model().dimensions().width,
@@ -172,6 +178,11 @@ impl Plan {
             self.run.train.batch,
             self.run.data.length,
             self.run.data.evaluation.sequences,
+            if self.root_attention {
+                ", attention logits over the root of the head width"
+            } else {
+                ""
+            },
         )
     }
 }

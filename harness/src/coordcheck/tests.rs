@@ -6,6 +6,7 @@ use models::parametrization::Parametrization;
 
 use super::bisect::in_form_of;
 use super::check::Check;
+use super::verdict::logged;
 use super::*;
 use crate::config::model::ModelConfig;
 use crate::corpus::Corpus;
@@ -113,6 +114,26 @@ fn invariant_classes_have_their_own_exponents() {
 }
 
 #[test]
+fn invariant_root_attention_starts_flat_and_settles_as_any_other() {
+    let mut plan = plan("pt");
+    let passes = |plan: &Plan, site, kind, slope: f64, step: u64| {
+        let lines = judge(&planted(plan, (site, kind), 0.001, |_| slope), plan).unwrap();
+        lines.iter().find(|line| line.key.step == step).unwrap().verdict == Verdict::Pass
+    };
+    let sites = [("head_logits", Kind::PreSoftmax, -0.5), ("head_entropy_gap", Kind::Act, -1.0)];
+    for root in [false, true] {
+        plan.root_attention = root;
+        for (site, kind, falling) in sites {
+            assert_eq!(passes(&plan, site, kind, falling, 0), !root, "{site} falls, root {root}");
+            assert_eq!(passes(&plan, site, kind, 0.0, 0), root, "{site} is flat, root {root}");
+            assert!(passes(&plan, site, kind, 0.0, 10), "{site} late, root {root}");
+            assert!(!passes(&plan, site, kind, falling, 10), "{site} late, root {root}");
+        }
+        assert!(passes(&plan, "logits", Kind::Act, -0.5, 0), "the readout's start stays");
+    }
+}
+
+#[test]
 fn invariant_values_that_are_not_finite_or_all_zero_fail() {
     let plan = plan("pt");
     let with = |site, value: f64| {
@@ -207,6 +228,26 @@ fn invariant_every_family_records_its_sites_at_every_iteration() {
             assert!(rows.iter().any(|row| row.reading.site == site), "{family} {site}");
         }
     }
+}
+
+#[test]
+fn invariant_alignment_of_what_was_learned_is_read_and_never_judged() {
+    let bench = bench(tiny("preln"), 1);
+    let rows = bench.measure(&Parametrization::built_in("mup-table8").unwrap()).unwrap();
+    let at = |step, prefix: &str| -> Vec<f64> {
+        let here = |row: &&Row| row.step == step && row.reading.site.starts_with(prefix);
+        rows.iter().filter(here).map(|row| row.reading.statistic).collect()
+    };
+    let (start, end) = (at(0, "alignment/"), at(2, "alignment/"));
+    assert!(start.len() == end.len() && start != end, "matrices move");
+    assert!(at(0, "alignment_delta/").is_empty(), "nothing was learned yet");
+    let learned = at(2, "alignment_delta/");
+    assert_eq!(learned.len(), end.len());
+    assert!(learned.iter().all(|ratio| ratio.is_finite() && *ratio > 0.0), "{learned:?}");
+    let lines = judge(&rows, bench.plan()).unwrap();
+    assert!(lines.iter().all(|line| line.key.kind != Kind::Alignment));
+    let logged = logged(&rows, bench.plan());
+    assert!(!logged.is_empty() && logged.iter().all(|fit| fit.key.kind == Kind::Alignment));
 }
 
 #[test]

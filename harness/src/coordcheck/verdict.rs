@@ -120,8 +120,9 @@ fn judge_site(group: &[Fit], plan: &Plan, thresholds: &CoordinateCheck) -> Resul
     let key = &group[0].key;
     let class = Class::of(&key.site, key.kind);
     let offset = weight_exponent(plan, &key.site, key.kind)?;
-    let expected =
-        |rule: &Rule| offset + rule.expected + rule.per_head_dim * plan.head_dim_exponent();
+    // Logits over the root of the head width start with a size that does not depend on it.
+    let heads = if plan.root_attention { 0.0 } else { plan.head_dim_exponent() };
+    let expected = |rule: &Rule| offset + rule.expected + rule.per_head_dim * heads;
     let late = expected(thresholds.rule(class, u64::MAX)?);
     let mut lines = Vec::new();
     for (index, fit) in group.iter().enumerate() {

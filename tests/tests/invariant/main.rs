@@ -4,6 +4,7 @@ mod baselines;
 mod hostile;
 mod parametrization;
 mod precision;
+mod products;
 mod pt2023;
 mod pt2026;
 mod supply;
