@@ -218,7 +218,7 @@ proptest! {
     #[test]
     fn invariant_csv_floats_round_trip_and_text_is_no_formula(
         value in f64s::NORMAL | f64s::SUBNORMAL | f64s::ZERO,
-        text in "[=+@\\-\t\r\n,;\"'a|é\u{2212}]{0,8}",
+        text in "[=+@＝＋－＠ \\-\t\r\n,;\"'a|é\u{2212}]{0,8}",
     ) {
         let columns = vec![Column::number("x", "x", ""), Column::text("t", "t")];
         let mut table = Table::new("t", "", columns);
@@ -227,7 +227,9 @@ proptest! {
         let mut reader = csv::Reader::from_reader(csv.as_bytes());
         let record = reader.records().next().unwrap().unwrap();
         prop_assert_eq!(record[0].parse::<f64>().unwrap().to_bits(), value.to_bits());
-        prop_assert!(!record[1].starts_with(['=', '+', '-', '@', '\t', '\r']));
+        prop_assert!(!record[1].starts_with(['\t', '\r', '\n']));
+        let signs = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+        prop_assert!(!record[1].trim_start().starts_with(signs));
         prop_assert!(record[1].ends_with(text.as_str()));
     }
 

@@ -234,8 +234,11 @@ pub fn read(path: &Path, (vocab, tokenizer): (usize, &blake3::Hash)) -> Result<T
 
 #[expect(unsafe_code, reason = "a memory map has no safe form; the files are only ever replaced")]
 fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: token files are written under another name and renamed, never changed in place, so
-    // the mapped bytes stay as they are while the file is open.
+    // SAFETY: this program writes token files under another name and renames them, never in
+    // place, so the mapped bytes stay as they are while the file is open. That holds as long as
+    // no other program writes into the file: one that cuts it off ends this process (SIGBUS);
+    // one that changes ids makes other numbers or a bounds check fail, for all later uses of
+    // ids are indices that are checked.
     unsafe { Mmap::map(file) }
 }
 
