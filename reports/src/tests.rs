@@ -158,6 +158,7 @@ fn invariant_html_report_stands_alone_and_is_escaped() {
         "<h2 id=\"claims--verdicts\">Claims &amp; verdicts</h2>",
         "<span class=\"verdict no-change\">no change</span>",
         "prefers-color-scheme: dark",
+        "@page { size: landscape",
         "@media print",
         "<pre>cargo run --release -- reproduce --out &lt;DIR&gt;</pre>",
     ] {
@@ -187,6 +188,27 @@ fn invariant_writing_leaves_whole_files_and_repeats_exactly() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), paths.len());
     let twice = document().with_section(Section::new("Again").with(Block::Table(comparison())));
     assert!(matches!(twice.write(&folder), Err(ReportError::DuplicateName { .. })));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A folder from elsewhere may hold links under the names that a report is about to write.
+#[test]
+#[cfg(unix)]
+fn invariant_a_report_is_not_written_through_links() {
+    let folder = std::env::temp_dir().join(format!("crossscale-links-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let outside = folder.join("outside.txt");
+    std::fs::write(&outside, "mine").unwrap();
+    let into = folder.join("report");
+    std::fs::create_dir(&into).unwrap();
+    let partial = format!("report.md.{}.partial", std::process::id());
+    for name in ["report.md", "report.html", "comparison.csv", &partial] {
+        std::os::unix::fs::symlink(&outside, into.join(name)).unwrap();
+    }
+    document().write(&into).unwrap();
+    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "mine");
+    assert!(std::fs::read_to_string(into.join("report.md")).unwrap().starts_with("# "));
+    assert!(!into.join("report.md").is_symlink() && !into.join(&partial).exists());
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

@@ -218,8 +218,8 @@ fn is_broken_pipe(error: &HarnessError) -> bool {
 
 /// Writes a table as it fits the terminal; whole where standard output is none.
 pub(crate) fn print_table(table: &reports::Table) -> Result<()> {
-    let columns = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0);
-    print(&columns.map_or_else(|| table.to_text(), |width| table.to_text_within(width.into())))
+    let columns = terminal::output_columns();
+    print(&columns.map_or_else(|| table.to_text(), |width| table.to_text_within(width)))
 }
 
 /// Writes `text` and a newline to standard output.

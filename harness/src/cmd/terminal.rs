@@ -74,6 +74,11 @@ pub(super) fn inert(text: &str) -> String {
     out
 }
 
+/// Columns of the terminal that standard output is, if it is one.
+pub(super) fn output_columns() -> Option<usize> {
+    terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0.into())
+}
+
 /// Columns of the terminal, else those that `COLUMNS` says.
 fn columns() -> Option<usize> {
     let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));

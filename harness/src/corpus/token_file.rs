@@ -126,6 +126,9 @@ impl Header {
             text_bytes: long(48),
             tokenizer: std::array::from_fn(|i| bytes[56 + i]),
         };
+        if bytes[88..].iter().any(|&byte| byte != 0) {
+            return Err("has something where its header is empty".to_owned());
+        }
         if !matches!(header.token_bytes, 2 | 4) {
             return Err(format!("claims {} bytes per token", header.token_bytes));
         }
@@ -303,6 +306,7 @@ mod tests {
             (8, &[2], "version 2"),
             (12, &[3], "3 bytes per token"),
             (24, &huge, "more bytes than a file has"),
+            (90, &[1], "where its header is empty"),
             (32, &[200], "claims"),
             (HEADER_BYTES + 8, &[9], "document boundaries"),
             (HEADER_BYTES + 24, &[1], "sentence boundaries"),

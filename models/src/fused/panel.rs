@@ -70,14 +70,16 @@ pub enum Store {
 /// # Panics
 /// If no memory is that large.
 pub fn packed_len(depth: usize, columns: usize) -> usize {
-    let floats = columns.checked_next_multiple_of(PANEL).and_then(|columns| depth.checked_mul(columns));
+    let floats =
+        columns.checked_next_multiple_of(PANEL).and_then(|columns| depth.checked_mul(columns));
     floats.expect("packed panels fit into memory")
 }
 
 /// Entries of a slice up to the last of `rows` x `columns` at these strides; more than any slice
 /// has if that is no number: a product that wrapped around would pass for a small one.
 fn extent((rows, columns): (usize, usize), (row_stride, column_stride): (usize, usize)) -> usize {
-    let (rows, columns) = ((rows - 1).checked_mul(row_stride), (columns - 1).checked_mul(column_stride));
+    let (rows, columns) =
+        ((rows - 1).checked_mul(row_stride), (columns - 1).checked_mul(column_stride));
     let last = rows.zip(columns).and_then(|(rows, columns)| rows.checked_add(columns));
     last.and_then(|last| last.checked_add(1)).unwrap_or(usize::MAX)
 }
