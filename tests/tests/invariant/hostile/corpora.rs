@@ -51,6 +51,12 @@ fn folder_files() -> &'static [Vec<File>; 2] {
     })
 }
 
+fn from_file(path: PathBuf) -> DataConfig {
+    let (kind, path) = (TokenizerKind::File, Some(path));
+    let tokenizer = TokenizerConfig { kind, path, ..TokenizerConfig::default() };
+    DataConfig { length: 4, tokenizer, ..DataConfig::default() }
+}
+
 fn in_folder(tokens: Option<PathBuf>) -> DataConfig {
     DataConfig { source: Source::Tokens, tokens, length: 4, ..DataConfig::default() }
 }
@@ -94,13 +100,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokenizer.json");
         fs::write(&path, damaged(whole, &changes)).unwrap();
-        let mut config = config(TokenizerKind::Bpe);
-        config.tokenizer = TokenizerConfig {
-            kind: TokenizerKind::File,
-            path: Some(path),
-            mask_token: "[MASK]".to_owned(),
-            ..TokenizerConfig::default()
-        };
+        let config = from_file(path);
         if let Ok(corpus) = Corpus::from_documents(&splits(), &config, None) {
             use_up(corpus, &config);
         }
@@ -166,6 +166,9 @@ fn invariant_hostile_samples_are_whole() {
         use_up(corpus, &config);
     }
     let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    fs::write(&path, &folder_files()[1][1].1).unwrap();
+    Corpus::from_documents(&splits(), &from_file(path), None).unwrap();
     let path = folder.path().join("w.safetensors");
     fs::write(&path, exported()).unwrap();
     weights::load(&path).unwrap();
