@@ -23,7 +23,7 @@ pub(super) fn read(folder: &Path, key: &str) -> Option<Tokenizer> {
         tracing::warn!("{path}: cached tokenizer is damaged; training it again");
         return None;
     }
-    Tokenizer::from_bytes(&text).ok()
+    super::parse(&text).ok()
 }
 
 /// Stores a tokenizer; readers see the old files or the new ones, never half of one.

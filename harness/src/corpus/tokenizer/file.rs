@@ -72,6 +72,6 @@ fn read(path: &Path) -> Result<Tokenizer> {
     let hint = "data.tokenizer.path names a tokenizer.json of the Hugging Face tokenizers library";
     let bytes = input::bytes(path, input::TOKENIZER_BYTES_MAX)
         .map_err(|problem| HarnessError::input(path, problem.to_string(), hint))?;
-    Tokenizer::from_bytes(bytes)
+    super::parse(&bytes)
         .map_err(|problem| HarnessError::input(path, format!("not valid: {problem}"), hint))
 }
