@@ -112,6 +112,7 @@ impl Ledger {
     ) -> Result<Begin> {
         let folder = self.folder(key);
         if let Some(manifest) = Manifest::read_or_warn(&folder)?.filter(Manifest::is_done) {
+            claim::clear(&folder)?;
             return Ok(Begin::Done(Box::new(manifest)));
         }
         atomic::own_folder(&folder)?;
