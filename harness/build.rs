@@ -1,4 +1,4 @@
-//! Records the compiler version for run manifests, lists the registered experiments and claims, and
+//! Records the versions of compiler and candle, lists the registered experiments and claims, and
 //! with the feature mpi builds the shim over the MPI library.
 
 use std::fmt::Write;
@@ -11,6 +11,7 @@ fn main() {
     let version = Command::new(compiler).arg("--version").output();
     let version = version.ok().and_then(|output| String::from_utf8(output.stdout).ok());
     println!("cargo:rustc-env=CROSSSCALE_RUSTC={}", version.unwrap_or_default().trim());
+    println!("cargo:rustc-env=CROSSSCALE_CANDLE={}", locked_version("candle-core"));
     let folder = std::env::var("OUT_DIR").expect("cargo names a folder for generated files");
     let mut listed = String::new();
     for (constant, kind) in [("EXPERIMENTS", "experiments"), ("CLAIMS", "claims")] {
@@ -21,6 +22,16 @@ fn main() {
     if std::env::var_os("CARGO_FEATURE_MPI").is_some() {
         mpi(&folder);
     }
+}
+
+/// Version of a crate in the workspace's lock file.
+fn locked_version(name: &str) -> String {
+    const LOCK: &str = "../Cargo.lock";
+    println!("cargo:rerun-if-changed={LOCK}");
+    let text = std::fs::read_to_string(LOCK).unwrap_or_default();
+    let (_, after) =
+        text.split_once(&format!("name = \"{name}\"\nversion = \"")).unwrap_or_default();
+    after.split_once('"').map_or("unknown", |(version, _)| version).to_owned()
 }
 
 /// Compiles the C shim with the MPI library's own compiler wrapper and links what that one links.

@@ -125,7 +125,7 @@ impl HarnessError {
         move |source| Self::Io { path, source }
     }
 
-    /// Process exit code (documented in the README of this crate's binary).
+    /// Process exit code, as `crossscale --help` lists them.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Io { .. } | Self::Report(_) | Self::Model(models::ModelError::Candle(_)) => 1,

@@ -24,6 +24,7 @@ pub mod device;
 pub mod error;
 pub mod experiment;
 pub mod guard;
+pub mod input;
 pub mod launch;
 pub mod ledger;
 pub mod parity;

@@ -33,9 +33,15 @@ pub fn fix_candle_threads() {
 }
 
 /// Makes candle use `threads` threads. Must be called before any thread is started.
+///
+/// # Panics
+/// If this process has other threads already, where the system tells (Linux).
 pub fn set_candle_threads(threads: usize) {
+    let running = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    assert!(running <= 1, "{running} threads run while the environment is to be changed");
     #[expect(unsafe_code, reason = "the environment is changed before any thread exists")]
-    // SAFETY: called before any thread is started, so none can read the environment meanwhile.
+    // SAFETY: this is the only thread, by the assertion or, where the system does not tell, by
+    // the callers, so none can read the environment meanwhile.
     unsafe {
         std::env::set_var(THREADS_VARIABLE, threads.to_string());
     }
@@ -63,4 +69,15 @@ pub fn machine_memory_bytes() -> Option<(u64, u64)> {
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibi| kibi << 10)
     };
     Some((value("MemTotal:")?, value("MemAvailable:")?))
+}
+
+#[cfg(test)]
+mod tests {
+    /// Tests run on threads of their own, beside that of the program.
+    #[test]
+    #[cfg(target_os = "linux")]
+    #[should_panic(expected = "threads run while the environment is to be changed")]
+    fn invariant_the_environment_is_not_changed_beside_other_threads() {
+        super::set_candle_threads(1);
+    }
 }

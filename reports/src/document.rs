@@ -1,6 +1,8 @@
 //! A report as data: sections of text, tables and figures, written in all formats at once.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{ReportError, Result};
@@ -123,12 +125,24 @@ impl Document {
     }
 }
 
-/// Writes `text` to a neighbouring file, then renames it to `path`.
+/// Writes `text` to a neighbouring file, then renames it to `path`. The neighbour has the number of
+/// this process in its name, since several may write the same report, and is made anew: through
+/// a link in its place, a file elsewhere would be overwritten.
 pub(crate) fn write_whole(path: &Path, text: &str) -> Result<PathBuf> {
     let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
+    partial.push(format!(".{}.partial", std::process::id()));
     let partial = PathBuf::from(partial);
-    std::fs::write(&partial, text).map_err(ReportError::io(&partial))?;
+    match std::fs::remove_file(&partial) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(ReportError::io(&partial)(error));
+        }
+        _ => {}
+    }
+    let written = File::create_new(&partial).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(ReportError::io(&partial)).inspect_err(|_| {
+        // The error is told; a half-written neighbour must not stay.
+        let _ = std::fs::remove_file(&partial);
+    })?;
     std::fs::rename(&partial, path).map_err(ReportError::io(path))?;
     Ok(path.to_owned())
 }

@@ -158,6 +158,7 @@ fn invariant_html_report_stands_alone_and_is_escaped() {
         "<h2 id=\"claims--verdicts\">Claims &amp; verdicts</h2>",
         "<span class=\"verdict no-change\">no change</span>",
         "prefers-color-scheme: dark",
+        "@page { size: landscape",
         "@media print",
         "<pre>cargo run --release -- reproduce --out &lt;DIR&gt;</pre>",
     ] {
@@ -190,6 +191,27 @@ fn invariant_writing_leaves_whole_files_and_repeats_exactly() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
+/// A folder from elsewhere may hold links under the names that a report is about to write.
+#[test]
+#[cfg(unix)]
+fn invariant_a_report_is_not_written_through_links() {
+    let folder = std::env::temp_dir().join(format!("crossscale-links-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let outside = folder.join("outside.txt");
+    std::fs::write(&outside, "mine").unwrap();
+    let into = folder.join("report");
+    std::fs::create_dir(&into).unwrap();
+    let partial = format!("report.md.{}.partial", std::process::id());
+    for name in ["report.md", "report.html", "comparison.csv", &partial] {
+        std::os::unix::fs::symlink(&outside, into.join(name)).unwrap();
+    }
+    document().write(&into).unwrap();
+    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "mine");
+    assert!(std::fs::read_to_string(into.join("report.md")).unwrap().starts_with("# "));
+    assert!(!into.join("report.md").is_symlink() && !into.join(&partial).exists());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn invariant_splicing_changes_only_the_block_and_is_idempotent() {
     let page =
@@ -218,7 +240,7 @@ proptest! {
     #[test]
     fn invariant_csv_floats_round_trip_and_text_is_no_formula(
         value in f64s::NORMAL | f64s::SUBNORMAL | f64s::ZERO,
-        text in "[=+@\\-\t\r\n,;\"'a|é\u{2212}]{0,8}",
+        text in "[=+@＝＋－＠ \\-\t\r\n,;\"'a|é\u{2212}]{0,8}",
     ) {
         let columns = vec![Column::number("x", "x", ""), Column::text("t", "t")];
         let mut table = Table::new("t", "", columns);
@@ -227,7 +249,9 @@ proptest! {
         let mut reader = csv::Reader::from_reader(csv.as_bytes());
         let record = reader.records().next().unwrap().unwrap();
         prop_assert_eq!(record[0].parse::<f64>().unwrap().to_bits(), value.to_bits());
-        prop_assert!(!record[1].starts_with(['=', '+', '-', '@', '\t', '\r']));
+        prop_assert!(!record[1].starts_with(['\t', '\r', '\n']));
+        let signs = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+        prop_assert!(!record[1].trim_start().starts_with(signs));
         prop_assert!(record[1].ends_with(text.as_str()));
     }
 

@@ -87,6 +87,26 @@ fn examine() -> Report {
     }
 }
 
+/// What `--version` prints: everything of the build that can decide a number.
+pub(super) fn long_version() -> String {
+    let unknown = || "unknown".to_owned();
+    format!(
+        "{}\nrevision {}\nfeatures {}\ncandle   {}\ncompiler {}",
+        env!("CARGO_PKG_VERSION"),
+        provenance::git_revision().unwrap_or_else(unknown),
+        list(&features()),
+        env!("CROSSSCALE_CANDLE"),
+        provenance::RUSTC
+    )
+}
+
+fn list(words: &[&str]) -> String {
+    match words {
+        [] => "none".to_owned(),
+        words => words.join(" "),
+    }
+}
+
 fn features() -> Vec<&'static str> {
     let all = [
         ("cuda", cfg!(feature = "cuda")),
@@ -167,10 +187,6 @@ fn readable(report: &Report) -> String {
     let gigabytes = |bytes: Option<u64>| match bytes {
         Some(bytes) => format!("{:.1} GB", bytes as f64 / 1e9),
         None => "unknown".to_owned(),
-    };
-    let list = |words: &[&str]| match words {
-        [] => "none".to_owned(),
-        words => words.join(" "),
     };
     let unknown = || "unknown".to_owned();
     let mut rows = vec![

@@ -11,6 +11,7 @@ use crate::experiment::registered::{self, Experiment, Kind};
 use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::experiment::source::{self, LedgerSource};
 use crate::experiment::{status, study};
+use crate::input;
 
 /// Folder of the runs of registered experiments.
 pub const FOLDER: &str = "runs/claims";
@@ -39,7 +40,7 @@ pub struct Common {
 pub fn find(name: &str, kind: Option<Kind>) -> Result<Experiment> {
     let path = Path::new(name);
     let experiment = if path.extension().is_some_and(|extension| extension == "toml") {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = input::text(path, input::TEXT_BYTES_MAX).map_err(|error| {
             HarnessError::input(path, error.to_string(), "give an existing TOML file")
         })?;
         Experiment::parse(name, &text).map_err(|error| with_places(error, Some(path), &[]))?

@@ -9,6 +9,7 @@ use crate::config::locate::with_places;
 use crate::config::model::ModelConfig;
 use crate::config::run::{RunConfig, read_layer};
 use crate::error::{HarnessError, Result};
+use crate::ledger::atomic;
 use crate::weights::run_folder::WEIGHTS_FILE;
 use crate::weights::{self, StandardWeights, TensorFile, hugging_face};
 
@@ -54,7 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
     let path = args.out.join(WEIGHTS_FILE);
     weights::export(&path, &weights)?;
     let config = args.out.join("config.toml");
-    std::fs::write(&config, config_text(&weights)?).map_err(HarnessError::io(&config))?;
+    atomic::write(&config, config_text(&weights)?.as_bytes())?;
     let (family, parameters) = (model.family(), weights.parameters.len());
     if args.json {
         let result = json!({

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::{HarnessError, Result};
 
@@ -32,13 +32,14 @@ pub mod report;
 pub mod reproduce;
 pub mod search;
 pub mod status;
+mod terminal;
 pub mod train;
 pub mod transfer;
 
+use terminal::{Colour, PlainWarnings};
+
 /// Name of the program.
 const NAME: &str = "crossscale";
-/// Bold and red, as clap writes it; the stream drops the colours where they are not wanted.
-const ERROR: &str = "\u{1b}[1m\u{1b}[31merror:\u{1b}[0m";
 const START: &str = "Start with: crossscale reproduce --dry-run";
 const LONG_HELP: &str = "\
 Exit codes:
@@ -54,8 +55,10 @@ Exit codes:
   12   a check could not decide
   130  stopped by a signal, state saved
 
+With every verb:
+  --color auto|always|never says where colours go; NO_COLOR=1 turns them off
+
 Environment:
-  NO_COLOR=1 turns colours off.
   CROSSSCALE_SIMD=avx2 holds the CPU kernels to AVX2, =portable to no vector
   instructions beyond the target's; `doctor` shows what they use
 
@@ -68,6 +71,10 @@ Start with: crossscale reproduce --dry-run";
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
+    /// Where colours go; told in the long help, so that the help of every verb stays short.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", hide = true)]
+    #[arg(default_value_t)]
+    color: Colour,
 }
 
 #[derive(Debug, Subcommand)]
@@ -136,12 +143,13 @@ pub fn main() -> ExitCode {
     crate::process::fix_candle_threads();
     crate::process::keep_large_blocks();
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(anstream::stderr)
         .with_max_level(tracing::Level::WARN)
-        .without_time()
-        .with_target(false)
+        .with_ansi(false)
+        .event_format(PlainWarnings)
         .init();
-    let cli = Cli::parse();
+    let cli = parse();
+    cli.color.apply();
     // Before anything is computed, so that a wrong CROSSSCALE_SIMD is an error and no panic.
     let level = models::fused::dispatch::asked_for().map_err(HarnessError::from);
     match level.and_then(|_| run(cli.verb)) {
@@ -152,6 +160,17 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// The arguments; ends the process with 2 if they are wrong, with 0 after a help text.
+fn parse() -> Cli {
+    let mut command = terminal::fit(command());
+    // Asking git takes time that no other call needs to spend.
+    if std::env::args().any(|argument| argument == "--version") {
+        command = command.long_version(&*doctor::long_version().leak());
+    }
+    let matches = command.get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 fn run(verb: Verb) -> Result<()> {
@@ -187,7 +206,8 @@ fn run(verb: Verb) -> Result<()> {
 
 fn print_error(error: &HarnessError) {
     // A closed standard error is no reason to panic: the exit code still tells.
-    let _ = writeln!(anstream::stderr().lock(), "{ERROR} {error}");
+    let text = terminal::inert(&error.to_string());
+    let _ = writeln!(anstream::stderr().lock(), "{} {text}", terminal::ERROR);
 }
 
 /// A reader that has gone away (`crossscale … | head`) is no failure.
@@ -198,12 +218,12 @@ fn is_broken_pipe(error: &HarnessError) -> bool {
 
 /// Writes a table as it fits the terminal; whole where standard output is none.
 pub(crate) fn print_table(table: &reports::Table) -> Result<()> {
-    let columns = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0);
-    print(&columns.map_or_else(|| table.to_text(), |width| table.to_text_within(width.into())))
+    let columns = terminal::output_columns();
+    print(&columns.map_or_else(|| table.to_text(), |width| table.to_text_within(width)))
 }
 
 /// Writes `text` and a newline to standard output.
 pub(crate) fn print(text: &str) -> Result<()> {
-    writeln!(anstream::stdout().lock(), "{text}")
+    writeln!(anstream::stdout().lock(), "{}", terminal::inert(text))
         .map_err(HarnessError::io(std::path::Path::new("standard output")))
 }

@@ -52,7 +52,9 @@ pub fn run(args: &Args) -> Result<()> {
     let rows = Bench::load(&args.golden, args.coordcheck)?.matrix(&names, args.rule.as_deref())?;
     if rows.is_empty() {
         let wanted = args.rule.as_deref().unwrap_or_default();
-        return Err(HarnessError::NothingSelected(format!("no rule has '{wanted}' in its name")));
+        return Err(HarnessError::NothingSelected(format!(
+            "no rule has '{wanted}' in its name\nhint: crossscale mutate without --rule lists all"
+        )));
     }
     let table = table(&rows)?;
     if args.json {

@@ -235,7 +235,8 @@ fn readable(plan: &Plan) -> String {
         line(part, grouped(bytes));
     }
     let seconds = format!("{:.1}", plan.seconds);
-    line(&format!("seconds for {} steps", grouped(plan.steps)), seconds);
+    let unit = if plan.steps == 1 { "step" } else { "steps" };
+    line(&format!("seconds for {} {unit}", grouped(plan.steps)), seconds);
     writeln!(text, "  basis: {}", plan.seconds_basis).expect("writing to a string cannot fail");
     text.trim_end().to_owned()
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use reports::{Cell, Column, Table};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::print;
 use crate::config::run::RunConfig;
@@ -12,7 +13,7 @@ use crate::experiment::record::RunRecord;
 use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::guard::recorded;
 use crate::train::recorder::METRICS_FILE;
-use crate::{statistics, thresholds};
+use crate::{input, statistics, thresholds};
 
 /// Arguments of `regress`.
 #[derive(Debug, clap::Args)]
@@ -40,8 +41,11 @@ pub struct Args {
     #[arg(long)]
     family: Option<String>,
     /// Instead of judging, run seeds 1..=N and print the bands they give
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "json")]
     measure: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// The gates file.
@@ -134,9 +138,15 @@ impl Band {
 pub fn run(args: &Args) -> Result<()> {
     let mut gates = read(&args.gates)?;
     if let Some(family) = &args.family {
+        let families: Vec<String> =
+            gates.training.iter().map(|training| training.family.clone()).collect();
         gates.training.retain(|training| training.family == *family);
         if gates.training.is_empty() {
-            return Err(HarnessError::NothingSelected(format!("no training of '{family}'")));
+            let path = args.gates.display();
+            return Err(HarnessError::NothingSelected(format!(
+                "no training of '{family}'\nhint: {path} has trainings of {}",
+                families.join(", ")
+            )));
         }
     }
     let temporary;
@@ -157,8 +167,9 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn read(path: &Path) -> Result<Gates> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        HarnessError::input(path, error.to_string(), "run from the repository's root")
+    let text = input::text(path, input::TEXT_BYTES_MAX).map_err(|error| {
+        let hint = "ci/gates.toml of the repository is one: run this at its root";
+        HarnessError::input(path, error.to_string(), hint)
     })?;
     toml::from_str(&text).map_err(|error| {
         HarnessError::config(
@@ -198,6 +209,14 @@ struct Judged {
 impl Judged {
     fn inside(&self) -> bool {
         self.loss_nats.is_some_and(|loss| (self.limits.0..=self.limits.1).contains(&loss))
+    }
+
+    fn json(&self, training: &str) -> serde_json::Value {
+        let Self { what, step, loss_nats, recorded_nats, limits: (low, high) } = self;
+        json!({
+            "training": training, "loss": what, "step": step, "loss_nats": loss_nats,
+            "low": low, "high": high, "recorded_nats": recorded_nats, "inside": self.inside(),
+        })
     }
 }
 
@@ -262,7 +281,7 @@ fn judge(gates: &Gates, args: &Args, runner: &Runner, folder: &Path) -> Result<(
         ],
     );
     let here = recorded::arithmetic()? == gates.arithmetic;
-    let mut outside = Vec::new();
+    let (mut outside, mut rows) = (Vec::new(), Vec::new());
     for (training, record) in gates.training.iter().zip(&records) {
         for judged in compare(training, record, (folder, here))? {
             let distance = judged.loss_nats.map(|loss| loss - judged.recorded_nats);
@@ -276,13 +295,14 @@ fn judge(gates: &Gates, args: &Args, runner: &Runner, folder: &Path) -> Result<(
                 distance.map_or(Cell::Diverged, |distance| Cell::decimals(distance, 6)),
                 Cell::verdict(if judged.inside() { "inside" } else { "outside" }),
             ])?;
+            rows.push(judged.json(&training.name));
             if !judged.inside() {
                 outside.push(format!("{} {} loss of {}", training.name, judged.what, judged.step));
             }
         }
     }
     let markdown = table.to_markdown();
-    print(&markdown)?;
+    print(&if args.json { json!(rows).to_string() } else { markdown.clone() })?;
     if let Some(path) = &args.summary {
         append(path, &markdown)?;
     }

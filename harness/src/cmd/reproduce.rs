@@ -10,6 +10,7 @@ use crate::experiment::corpora::Corpora;
 use crate::experiment::definition::Definition;
 use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::experiment::{plan, reproduce, study, tables};
+use crate::input;
 
 /// Stands for all registered experiments.
 const CLAIMS: &str = "claims";
@@ -101,7 +102,7 @@ pub(super) fn folder(out: Option<&Path>, name: &str) -> Result<PathBuf> {
 pub(super) fn read_definition(preset: &str) -> Result<Definition> {
     let path = Path::new(preset);
     if path.extension().is_some_and(|extension| extension == "toml") {
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let text = input::text(path, input::TEXT_BYTES_MAX).map_err(|error| {
             HarnessError::input(path, error.to_string(), "give an existing TOML definition")
         })?;
         let located = |error| with_places(error, Some(path), &[]);

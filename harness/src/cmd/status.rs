@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::print;
 use super::reproduce::read_definition;
+use super::terminal::output_columns;
 use crate::error::{HarnessError, Result};
 use crate::experiment::corpora::Corpora;
 use crate::experiment::plan::{self, PlannedRuns};
@@ -76,7 +77,7 @@ pub fn run(args: &Args) -> Result<()> {
                 .map_err(|error| HarnessError::Invariant(error.to_string()))?;
             return print(&text);
         }
-        print(&readable(&ledgers, args.all))?;
+        print(&readable(&ledgers, args.all, output_columns()))?;
         let Some(seconds) = args.watch else { return Ok(()) };
         let open = |ledger: &LedgerStatus| {
             ledger.runs.iter().any(|run| run.state < ObservedState::Failed)
@@ -164,7 +165,10 @@ fn missing(planned: &[PlannedRuns], runs: &[ObservedRun]) -> Missing {
     Missing { fewest, most }
 }
 
-fn readable(ledgers: &[LedgerStatus], all: bool) -> String {
+/// Columns that a row of the table takes.
+const WIDE: usize = 82;
+
+fn readable(ledgers: &[LedgerStatus], all: bool, columns: Option<usize>) -> String {
     let mut text = String::new();
     for ledger in ledgers {
         write!(text, "{}:", ledger.folder).expect("writing to a string cannot fail");
@@ -181,9 +185,10 @@ fn readable(ledgers: &[LedgerStatus], all: bool) -> String {
             None => {}
         }
         text.push('\n');
-        let shown = |run: &&ObservedRun| all || run.state != ObservedState::Done;
-        let mut lines = ledger.runs.iter().filter(shown).peekable();
-        if lines.peek().is_some() {
+        let shown: Vec<&ObservedRun> =
+            ledger.runs.iter().filter(|run| all || run.state != ObservedState::Done).collect();
+        let wide = columns.is_none_or(|columns| columns >= WIDE);
+        if wide && !shown.is_empty() {
             writeln!(
                 text,
                 "  {:<32} {:<11} {:>13} {:>9} {:>11}",
@@ -191,25 +196,27 @@ fn readable(ledgers: &[LedgerStatus], all: bool) -> String {
             )
             .expect("writing to a string cannot fail");
         }
-        for run in lines {
-            let steps = run.steps.map_or("?".to_owned(), |steps| steps.to_string());
-            let number = |value: Option<f64>, digits: usize| {
-                value.map_or("–".to_owned(), |value| format!("{value:.digits$}"))
-            };
-            writeln!(
-                text,
-                "  {:<32} {:<11} {:>13} {:>9} {:>11}{}",
-                run.run,
-                run.state.word(),
-                format!("{}/{steps}", run.step),
-                number(run.loss_nats, 4),
-                number(run.heartbeat_seconds, 0),
-                run.problem.as_ref().map_or(String::new(), |problem| {
-                    format!("  {}", problem.lines().next().unwrap_or_default())
-                })
-            )
-            .expect("writing to a string cannot fail");
+        for run in shown {
+            text.push_str(&row(run, wide));
         }
     }
     text.trim_end().to_owned()
+}
+
+/// A run as a row of the table, or on a narrow terminal as two lines of its own.
+fn row(run: &ObservedRun, wide: bool) -> String {
+    let steps = run.steps.map_or("?".to_owned(), |steps| steps.to_string());
+    let (state, step) = (run.state.word(), format!("{}/{steps}", run.step));
+    let number = |value: Option<f64>, digits: usize| {
+        value.map_or("–".to_owned(), |value| format!("{value:.digits$}"))
+    };
+    let (loss, heartbeat) = (number(run.loss_nats, 4), number(run.heartbeat_seconds, 0));
+    let problem = run.problem.as_ref().and_then(|problem| problem.lines().next());
+    let name = &run.run;
+    if wide {
+        let problem = problem.map_or(String::new(), |problem| format!("  {problem}"));
+        return format!("  {name:<32} {state:<11} {step:>13} {loss:>9} {heartbeat:>11}{problem}\n");
+    }
+    let problem = problem.map_or(String::new(), |problem| format!("    {problem}\n"));
+    format!("  {name}\n    {state}, step {step}, {loss} nats\n{problem}")
 }

@@ -20,6 +20,7 @@ use crate::experiment::corpora::Corpora;
 use crate::experiment::memory::{self, StepShape};
 use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::ledger::{Ledger, RunKey, RunState};
+use crate::train::Divergence;
 use crate::weights;
 
 /// Arguments of `train`.
@@ -95,12 +96,17 @@ pub fn run(args: &Args) -> Result<()> {
     let collective = collective::join(library)?;
     match train(args, collective.as_ref()) {
         // A process that leaves with an error would leave the others waiting for it.
-        Err(error) if collective.ranks() > 1 && !matches!(error, HarnessError::Interrupted) => {
+        Err(error) if collective.ranks() > 1 && !ends_together(&error) => {
             super::print_error(&error);
             collective.abort(error.exit_code())
         }
         result => result,
     }
+}
+
+/// Whether every rank comes to its end by itself where this one ends with `error`.
+fn ends_together(error: &HarnessError) -> bool {
+    matches!(error, HarnessError::Interrupted | HarnessError::Diverged { .. })
 }
 
 /// One run, alone or with the other ranks of `collective`; rank 0 alone prints and keeps files.
@@ -143,9 +149,12 @@ fn train(args: &Args, collective: &dyn Collective) -> Result<()> {
         },
     };
     print(&record.summary())?;
-    match state {
-        RunState::Finished(_) | RunState::Diverged(_) => Ok(()),
-        _ => print(&memory_line(&run, args.threads)?),
+    if !matches!(state, RunState::Finished(_) | RunState::Diverged(_)) {
+        print(&memory_line(&run, args.threads)?)?;
+    }
+    match record.divergence {
+        Some(reason) => Err(Divergence::of_run(&record.id, &reason)),
+        None => Ok(()),
     }
 }
 

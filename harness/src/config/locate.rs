@@ -8,6 +8,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::HarnessError;
+use crate::input;
 
 /// A key of a file with the place of its value.
 struct Place {
@@ -36,7 +37,7 @@ pub fn with_places(error: HarnessError, file: Option<&Path>, sets: &[String]) ->
         return error;
     }
     let places: Vec<(String, Place)> = file
-        .and_then(|path| Some((path, std::fs::read_to_string(path).ok()?)))
+        .and_then(|path| Some((path, input::text(path, input::TEXT_BYTES_MAX).ok()?)))
         .map(|(path, text)| (path.display().to_string(), places(&text)))
         .map(|(name, places)| places.into_iter().map(|place| (name.clone(), place)).collect())
         .unwrap_or_default();

@@ -15,6 +15,7 @@ use super::overrides;
 use super::suggest;
 use super::train::TrainConfig;
 use crate::error::{HarnessError, Result};
+use crate::input;
 
 /// Width at which every parametrization equals `standard`, unless the run says otherwise.
 pub const BASE_WIDTH: usize = 256;
@@ -38,14 +39,26 @@ impl Default for ParametrizationConfig {
 impl ParametrizationConfig {
     /// The table of exponents.
     pub fn table(&self) -> Result<Parametrization> {
-        let path = Path::new(&self.name);
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                HarnessError::input(path, error.to_string(), "give an existing TOML table")
-            })?;
-            return Ok(Parametrization::parse(&self.name, &text)?);
+        match self.file_text()? {
+            Some(text) => Ok(Parametrization::parse(&self.name, &text)?),
+            None => built_in(&self.name),
         }
-        built_in(&self.name)
+    }
+
+    /// blake3 of the table, if it is a file.
+    pub fn file_hash(&self) -> Result<Option<blake3::Hash>> {
+        Ok(self.file_text()?.map(|text| blake3::hash(text.as_bytes())))
+    }
+
+    /// The table as text, if it is a file.
+    fn file_text(&self) -> Result<Option<String>> {
+        let path = Path::new(&self.name);
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            return Ok(None);
+        }
+        input::text(path, input::TEXT_BYTES_MAX).map(Some).map_err(|error| {
+            HarnessError::input(path, error.to_string(), "give an existing TOML table")
+        })
     }
 }
 
@@ -122,7 +135,7 @@ struct RunFile {
 
 /// Reads the configuration file `path` as a layer.
 pub fn read_layer(path: &Path) -> Result<Table> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = input::text(path, input::TEXT_BYTES_MAX).map_err(|error| {
         HarnessError::input(path, error.to_string(), "give an existing TOML file")
     })?;
     let invalid = |error: toml::de::Error| {

@@ -24,7 +24,7 @@ mod tests;
 
 use std::path::Path;
 
-use crate::config::data::{DataConfig, Packing, Source};
+use crate::config::data::{DataConfig, Packing, PathsConfig, Source, TextDocument};
 use crate::error::{HarnessError, Result};
 
 pub use documents::{Document, DocumentSplits};
@@ -82,6 +82,9 @@ impl Corpus {
         cache: Option<&Path>,
     ) -> Result<Self> {
         config.validate()?;
+        if splits.train.is_empty() || splits.validation.is_empty() {
+            return Err(empty_split(&config.paths, splits));
+        }
         let tokenizer = Tokenizer::prepare(&config.tokenizer, &splits.train, cache)?;
         let encode = |documents: &[Document]| {
             TokenStream::encode(documents, &tokenizer, config.packing == Packing::Sentences)
@@ -97,8 +100,7 @@ impl Corpus {
             if stream.tokens.is_empty() {
                 return Err(HarnessError::config(
                     format!("the {name} split holds no tokens"),
-                    "give more documents, or split text files into paragraphs with \
-                     data.paths.text_document = \"paragraph\"",
+                    "give text with more documents",
                 ));
             }
         }
@@ -136,4 +138,31 @@ impl Corpus {
         let sum: f64 = labels.iter().map(|&id| log_total - (counts[id as usize] as f64).ln()).sum();
         sum / labels.len() as f64
     }
+}
+
+/// What to tell of text of which nothing is left for training or for held-out losses: documents
+/// are divided whole, so a file that is one document goes into one split.
+fn empty_split(paths: &PathsConfig, splits: &DocumentSplits) -> HarnessError {
+    let purpose = if splits.train.is_empty() { "train on" } else { "measure held-out losses on" };
+    let documents = splits.train.len() + splits.validation.len() + splits.test.len();
+    let files: Vec<String> = paths.train.iter().map(|path| path.display().to_string()).collect();
+    let own = "give held-out text: --set 'data.paths.validation=[\"FILE\"]'";
+    let unit = match paths.text_document {
+        TextDocument::File => "paragraph",
+        TextDocument::Paragraph | TextDocument::Line => "line",
+    };
+    let hint = match paths.text_document {
+        TextDocument::Line => own.to_owned(),
+        _ => {
+            format!("--set data.paths.text_document={unit} makes every {unit} a document; or {own}")
+        }
+    };
+    let problem = format!(
+        "{}: nothing to {purpose}: documents are held out whole, with a chance of {} % each, and \
+         there {}",
+        files.join(", "),
+        100.0 * paths.validation_share,
+        if documents == 1 { "is only one".to_owned() } else { format!("are {documents}") },
+    );
+    HarnessError::config(problem, hint)
 }

@@ -126,6 +126,9 @@ impl Header {
             text_bytes: long(48),
             tokenizer: std::array::from_fn(|i| bytes[56 + i]),
         };
+        if bytes[88..].iter().any(|&byte| byte != 0) {
+            return Err("has something where its header is empty".to_owned());
+        }
         if !matches!(header.token_bytes, 2 | 4) {
             return Err(format!("claims {} bytes per token", header.token_bytes));
         }
@@ -234,8 +237,11 @@ pub fn read(path: &Path, (vocab, tokenizer): (usize, &blake3::Hash)) -> Result<T
 
 #[expect(unsafe_code, reason = "a memory map has no safe form; the files are only ever replaced")]
 fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: token files are written under another name and renamed, never changed in place, so
-    // the mapped bytes stay as they are while the file is open.
+    // SAFETY: this program writes token files under another name and renames them, never in
+    // place, so the mapped bytes stay as they are while the file is open. That holds as long as
+    // no other program writes into the file: one that cuts it off ends this process (SIGBUS);
+    // one that changes ids makes other numbers or a bounds check fail, for all later uses of
+    // ids are indices that are checked.
     unsafe { Mmap::map(file) }
 }
 
@@ -300,6 +306,7 @@ mod tests {
             (8, &[2], "version 2"),
             (12, &[3], "3 bytes per token"),
             (24, &huge, "more bytes than a file has"),
+            (90, &[1], "where its header is empty"),
             (32, &[200], "claims"),
             (HEADER_BYTES + 8, &[9], "document boundaries"),
             (HEADER_BYTES + 24, &[1], "sentence boundaries"),

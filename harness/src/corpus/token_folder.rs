@@ -9,6 +9,7 @@ use super::vocabulary::Vocabulary;
 use super::{Corpus, token_file};
 use crate::config::data::{Packing, TokenizerKind};
 use crate::error::{HarnessError, Result};
+use crate::input;
 use crate::ledger::atomic;
 
 /// Name of the description inside the folder.
@@ -94,7 +95,8 @@ pub fn describe(folder: &Path) -> Result<Description> {
     let bad = |problem: String| {
         HarnessError::input(&path, problem, "make one with crossscale data fetch, see its --help")
     };
-    let text = std::fs::read_to_string(&path).map_err(|error| bad(error.to_string()))?;
+    let text = input::text(&path, input::TEXT_BYTES_MAX);
+    let text = text.map_err(|error| bad(error.to_string()))?;
     let description: Description =
         toml::from_str(&text).map_err(|error| bad(error.to_string().trim_end().to_owned()))?;
     if description.format != FORMAT {
@@ -121,9 +123,11 @@ pub fn load(folder: &Path, packing: Packing) -> Result<Corpus> {
         ));
     }
     let path = folder.join(tokenizer_file(description.tokenizer));
-    let definition = std::fs::read_to_string(&path).map_err(HarnessError::io(&path))?;
+    let damaged = |problem: String| HarnessError::input(&path, problem, "make the folder again");
+    let definition = input::text(&path, input::TOKENIZER_BYTES_MAX);
+    let definition = definition.map_err(|error| damaged(error.to_string()))?;
     let tokenizer = Tokenizer::restore(description.tokenizer, description.vocabulary, &definition)
-        .map_err(|error| HarnessError::input(&path, error.to_string(), "make the folder again"))?;
+        .map_err(|error| damaged(error.to_string()))?;
     let key = (tokenizer.vocabulary().size, &tokenizer.fingerprint());
     let read = |split: &str| token_file::read(&folder.join(split_file(split)), key);
     let streams = [read(SPLITS[0])?, read(SPLITS[1])?, read(SPLITS[2])?];

@@ -45,6 +45,10 @@ pub fn key_on(run: &RunConfig, fingerprint: &str) -> Result<RunKey> {
     if let Some(init) = &mut run.init {
         init.path = PathBuf::new();
     }
+    // A table of the user's own can change under its name.
+    if let Some(hash) = run.parametrization.file_hash()? {
+        run.parametrization.name = format!("{} {hash}", run.parametrization.name);
+    }
     RunKey::new(run.model.family(), width, &run, fingerprint)
 }
 
@@ -212,7 +216,7 @@ fn read_record(
     })?;
     let divergence = result.divergence.clone();
     let flops = run.model.forward_flops(run.data.length)?;
-    Ok(RunRecord {
+    let record = RunRecord {
         id: manifest.run.clone(),
         config: run.clone(),
         parameters_total: manifest.parameters.total,
@@ -225,5 +229,7 @@ fn read_record(
         evaluations: record::read_evaluations(folder)?,
         documents: record::read_documents(folder)?,
         unigram_loss_nats,
-    })
+    };
+    record::check_whole(&record, result, folder)?;
+    Ok(record)
 }

@@ -6,8 +6,12 @@ use serde::de::DeserializeOwned;
 
 use crate::config::run::RunConfig;
 use crate::error::{HarnessError, Result};
+use crate::input;
+use crate::ledger::RunResult;
 use crate::train::DocumentLoss;
-use crate::train::recorder::{DOCUMENTS_FILE, EVALUATION_FILE};
+use crate::train::recorder::{
+    DOCUMENTS_FILE, DOCUMENTS_HEADER, EVALUATION_FILE, EVALUATION_HEADER,
+};
 
 /// Numbers of one run, read from its folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,7 +71,7 @@ impl RunRecord {
 
 /// `(step, held-out loss)` rows of a run folder.
 pub fn read_evaluations(folder: &Path) -> Result<Vec<(u64, f64)>> {
-    let rows: Vec<(u64, f64, u64)> = read_rows(&folder.join(EVALUATION_FILE))?;
+    let rows: Vec<(u64, f64, u64)> = read_rows(&folder.join(EVALUATION_FILE), EVALUATION_HEADER)?;
     Ok(rows.into_iter().map(|(step, loss_nats, _)| (step, loss_nats)).collect())
 }
 
@@ -77,16 +81,41 @@ pub fn read_documents(folder: &Path) -> Result<Vec<DocumentLoss>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let rows: Vec<(u32, f64, u64)> = read_rows(&path)?;
+    let rows: Vec<(u32, f64, u64)> = read_rows(&path, DOCUMENTS_HEADER)?;
     let document =
         |(document, loss_nats_sum, targets)| DocumentLoss { document, loss_nats_sum, targets };
     Ok(rows.into_iter().map(document).collect())
 }
 
-fn read_rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    let damaged = |error: csv::Error| {
-        HarnessError::input(path, error.to_string(), "delete the run folder and run again")
-    };
-    let mut reader = csv::Reader::from_path(path).map_err(damaged)?;
-    reader.deserialize().collect::<std::result::Result<_, _>>().map_err(damaged)
+fn read_rows<T: DeserializeOwned>(path: &Path, header: &str) -> Result<Vec<T>> {
+    let file = input::open(path, input::RECORD_BYTES_MAX);
+    let mut reader = csv::Reader::from_reader(file.map_err(|error| damaged(path, &error))?);
+    // A file whose first line is lost would lose a row without a word.
+    let found = reader.headers().map_err(|error| damaged(path, &error))?;
+    if !found.iter().eq(header.split(',')) {
+        return Err(damaged(path, &format!("its first line is not {header}")));
+    }
+    let rows = reader.deserialize().collect::<std::result::Result<_, _>>();
+    rows.map_err(|error| damaged(path, &error))
+}
+
+fn damaged(path: &Path, problem: &dyn std::fmt::Display) -> HarnessError {
+    HarnessError::input(path, problem.to_string(), "delete the run folder and run again")
+}
+
+/// Whether what was read beside the manifest of a finished run in `folder` is all of what that
+/// manifest counted: a file that lost its end would otherwise pass for a shorter one.
+pub(super) fn check_whole(record: &RunRecord, result: &RunResult, folder: &Path) -> Result<()> {
+    let Some(loss_nats) = record.loss_nats else { return Ok(()) };
+    if !record.evaluations.iter().any(|(_, loss)| loss.to_bits() == loss_nats.to_bits()) {
+        let problem = format!("has no row with the result of manifest.json, {loss_nats}");
+        return Err(damaged(&folder.join(EVALUATION_FILE), &problem));
+    }
+    let targets: u64 = record.documents.iter().map(|document| document.targets).sum();
+    if targets != result.evaluation_targets {
+        let expected = result.evaluation_targets;
+        let problem = format!("has {targets} targets, manifest.json {expected}");
+        return Err(damaged(&folder.join(DOCUMENTS_FILE), &problem));
+    }
+    Ok(())
 }

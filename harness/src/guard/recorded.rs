@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::cells::{Cell, CellData};
 use super::golden::{CellRecord, Difference, Extent, compare, compute};
 use crate::error::{HarnessError, Result};
+use crate::input;
 use crate::workers;
 
 /// Folder of the recorded files below `golden/`.
@@ -87,7 +88,7 @@ pub fn path(golden: &Path, family: &str) -> PathBuf {
 pub fn read(golden: &Path, family: &str) -> Result<Recorded> {
     let path = path(golden, family);
     let remedy = "crossscale bless --write records it";
-    let text = std::fs::read_to_string(&path)
+    let text = input::text(&path, input::TEXT_BYTES_MAX)
         .map_err(|error| HarnessError::input(&path, error.to_string(), remedy))?;
     toml::from_str(&text).map_err(|error| HarnessError::input(&path, error.to_string(), remedy))
 }

@@ -9,6 +9,7 @@ use super::properties::Tables;
 use super::subject::{resolve, with_depth};
 use super::{Findings, cells};
 use crate::error::{HarnessError, Result};
+use crate::input;
 use crate::thresholds;
 
 /// Name of the recorded file below `golden/`.
@@ -92,7 +93,7 @@ pub fn path(golden: &Path) -> PathBuf {
 pub fn read(golden: &Path) -> Result<RecordedTables> {
     let path = path(golden);
     let remedy = "crossscale bless --write records it";
-    let text = std::fs::read_to_string(&path)
+    let text = input::text(&path, input::TEXT_BYTES_MAX)
         .map_err(|error| HarnessError::input(&path, error.to_string(), remedy))?;
     toml::from_str(&text).map_err(|error| HarnessError::input(&path, error.to_string(), remedy))
 }

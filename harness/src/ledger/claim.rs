@@ -106,6 +106,12 @@ pub(super) fn take(folder: &Path, timing: ClaimTiming) -> Result<Option<Hold>> {
     }
 }
 
+/// Deletes the claims on a run that is done: a worker that was killed after it had marked the run
+/// left its own, and one that is about to delete its own misses nothing.
+pub(super) fn clear(folder: &Path) -> Result<()> {
+    generations(folder)?.into_iter().try_for_each(|claim| remove(&claim_path(folder, claim)))
+}
+
 /// Whether a live worker holds the claim on `folder`.
 pub(super) fn is_claimed(folder: &Path, timing: ClaimTiming) -> Result<bool> {
     newest_generation(folder)?.map_or(Ok(false), |newest| is_held(folder, newest, timing))

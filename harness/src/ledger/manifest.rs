@@ -1,7 +1,9 @@
 //! `manifest.json`: what a run was and how it ended.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use models::parameters::{Layout, Role};
 use models::parametrization::{Resolved, Rule, SiteScales};
@@ -11,6 +13,7 @@ use serde_json::Value;
 use super::key::{RESULTS_VERSION, RunKey};
 use super::{atomic, provenance};
 use crate::error::{HarnessError, Result};
+use crate::input;
 use crate::train::TrainOutcome;
 
 /// Name of the manifest inside a run folder.
@@ -183,7 +186,7 @@ pub struct Manifest {
     pub results_version: u32,
     /// Version of this program.
     pub version: String,
-    /// Commit it was built from, if known.
+    /// Commit of its source folder when the run began, if known.
     pub git_revision: Option<String>,
     /// Compiler.
     pub rustc: String,
@@ -239,24 +242,42 @@ impl Manifest {
     /// [`HarnessError::Input`] naming the file if it is not a whole manifest.
     pub fn read(run_folder: &Path) -> Result<Option<Self>> {
         let path = run_folder.join(MANIFEST_FILE);
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(HarnessError::io(&path)(error)),
-        };
-        let parsed: std::result::Result<Self, _> = serde_json::from_slice(&text);
-        match parsed {
-            Ok(manifest) if manifest.schema == SCHEMA => Ok(Some(manifest)),
-            Ok(manifest) => Err(HarnessError::input(
+        match Reading::of(&path)? {
+            Reading::Absent => Ok(None),
+            Reading::Whole(manifest) => Ok(Some(*manifest)),
+            Reading::OtherSchema(error) => Err(error),
+            Reading::Damaged(problem) => Err(HarnessError::input(
                 &path,
-                format!("manifest schema {} is not {SCHEMA}", manifest.schema),
-                "read it with the program version that wrote it",
-            )),
-            Err(error) => Err(HarnessError::input(
-                &path,
-                format!("not a whole manifest: {error}"),
+                format!("not a whole manifest: {problem}"),
                 "delete the file to run again from the last checkpoint",
             )),
+        }
+    }
+
+    /// As [`Manifest::read`], for whoever goes on with the run: a manifest that is not whole
+    /// counts as missing, with one warning, since the checkpoints say by themselves whether they
+    /// are whole.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is of another schema: that run is not ours to repeat.
+    pub fn read_or_warn(run_folder: &Path) -> Result<Option<Self>> {
+        static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+        let path = run_folder.join(MANIFEST_FILE);
+        match Reading::of(&path)? {
+            Reading::Absent => Ok(None),
+            Reading::Whole(manifest) => Ok(Some(*manifest)),
+            Reading::OtherSchema(error) => Err(error),
+            Reading::Damaged(problem) => {
+                let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
+                if warned.insert(path.clone()) {
+                    tracing::warn!(
+                        "{}: not a whole manifest: {problem}; the run goes on from its last \
+                         checkpoint",
+                        path.display()
+                    );
+                }
+                Ok(None)
+            }
         }
     }
 
@@ -265,6 +286,44 @@ impl Manifest {
         let mut text = serde_json::to_string_pretty(self).expect("a manifest is plain data");
         text.push('\n');
         atomic::write(&run_folder.join(MANIFEST_FILE), text.as_bytes())
+    }
+}
+
+/// What stands in the place of a manifest.
+enum Reading {
+    Absent,
+    Whole(Box<Manifest>),
+    /// Written by another version of the program, whatever its fields are.
+    OtherSchema(HarnessError),
+    Damaged(String),
+}
+
+impl Reading {
+    fn of(path: &Path) -> Result<Self> {
+        /// The two fields that every schema has.
+        #[derive(Deserialize)]
+        struct Heading {
+            schema: u32,
+            version: String,
+        }
+        let text = match input::bytes(path, input::RECORD_BYTES_MAX) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::Absent),
+            Err(error) => return Err(HarnessError::io(path)(error)),
+        };
+        if let Ok(Heading { schema, version }) = serde_json::from_slice(&text)
+            && schema != SCHEMA
+        {
+            return Ok(Self::OtherSchema(HarnessError::input(
+                path,
+                format!("is of schema {schema}, this program reads {SCHEMA}"),
+                format!("use crossscale {version}, which wrote it, or another --out"),
+            )));
+        }
+        Ok(match serde_json::from_slice(&text) {
+            Ok(manifest) => Self::Whole(Box::new(manifest)),
+            Err(error) => Self::Damaged(error.to_string()),
+        })
     }
 }
 

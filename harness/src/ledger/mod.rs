@@ -75,7 +75,7 @@ impl Ledger {
     /// As [`Ledger::open`], with other times for heartbeats.
     pub fn with_timing(folder: &Path, timing: ClaimTiming) -> Result<Self> {
         let runs = folder.join("runs");
-        std::fs::create_dir_all(&runs).map_err(HarnessError::io(&runs))?;
+        atomic::own_folder(&runs)?;
         Ok(Self { runs, timing })
     }
 
@@ -88,7 +88,7 @@ impl Ledger {
     /// is then continued from its last checkpoint, whose own hash says whether it is whole.
     pub fn find(&self, key: &RunKey) -> Result<RunState> {
         let folder = self.folder(key);
-        if let Some(manifest) = read_or_warn(&folder)? {
+        if let Some(manifest) = Manifest::read_or_warn(&folder)? {
             match manifest.status {
                 RunStatus::Finished => return Ok(RunState::Finished(Box::new(manifest))),
                 RunStatus::Diverged => return Ok(RunState::Diverged(Box::new(manifest))),
@@ -111,7 +111,9 @@ impl Ledger {
         describe: impl FnOnce() -> RunDescription<'a>,
     ) -> Result<Begin> {
         let folder = self.folder(key);
-        if let Some(manifest) = read_or_warn(&folder)?.filter(Manifest::is_done) {
+        if let Some(manifest) = Manifest::read_or_warn(&folder)?.filter(Manifest::is_done) {
+            // Only tidying up: a ledger that cannot be written can still be read.
+            let _ = claim::clear(&folder);
             return Ok(Begin::Done(Box::new(manifest)));
         }
         atomic::own_folder(&folder)?;
@@ -127,7 +129,7 @@ impl Ledger {
     ) -> Result<Begin> {
         let folder = self.folder(key);
         let Some(hold) = claim::take(&folder, self.timing)? else { return Ok(Begin::Taken) };
-        if let Some(manifest) = read_or_warn(&folder)?.filter(Manifest::is_done) {
+        if let Some(manifest) = Manifest::read_or_warn(&folder)?.filter(Manifest::is_done) {
             hold.remove()?;
             return Ok(Begin::Done(Box::new(manifest)));
         }
@@ -154,16 +156,6 @@ impl Ledger {
             Err(error) => Some((folder, Err(error))),
         };
         Ok(folders.into_iter().filter_map(read).collect())
-    }
-}
-
-fn read_or_warn(folder: &Path) -> Result<Option<Manifest>> {
-    match Manifest::read(folder) {
-        Err(error @ HarnessError::Input { .. }) => {
-            tracing::warn!("{error}");
-            Ok(None)
-        }
-        other => other,
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Ledger, Manifest, RunStatus};
 use crate::error::Result;
+use crate::input;
 use crate::train::recorder::METRICS_FILE;
 
 /// State of a run as an onlooker sees it.
@@ -115,7 +116,8 @@ fn observe_run(ledger: &Ledger, folder: &Path, manifest: Result<Manifest>) -> Re
 
 /// Step and loss of the last whole row of the metrics; a run may be writing the next one.
 fn last_step(folder: &Path) -> (u64, Option<f64>) {
-    let text = std::fs::read_to_string(folder.join(METRICS_FILE)).unwrap_or_default();
+    let path = folder.join(METRICS_FILE);
+    let text = input::text(&path, input::RECORD_BYTES_MAX).unwrap_or_default();
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
     let row = whole.lines().skip(1).last().unwrap_or_default();
     let mut fields = row.split(',');

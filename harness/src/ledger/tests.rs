@@ -142,6 +142,24 @@ fn invariant_a_damaged_manifest_is_named_and_never_taken_as_finished() {
 }
 
 #[test]
+fn invariant_a_manifest_of_another_schema_is_refused_with_its_version_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(folder.path()).unwrap();
+    claim(&ledger, &key(1)).finish(&outcome(None)).unwrap();
+    let path = ledger.folder(&key(1)).join(MANIFEST_FILE);
+    // Fields that this version does not know, and none of those it expects.
+    let theirs = r#"{"schema": 2, "version": "9.1.0", "state": {"word": "finished"}}"#;
+    std::fs::write(&path, theirs).unwrap();
+    let refused = ledger.begin(&key(1), || unreachable!("described although it is done"));
+    for error in [refused.unwrap_err(), ledger.find(&key(1)).unwrap_err()] {
+        let said = error.to_string();
+        assert!(said.contains("schema 2") && said.contains("use crossscale 9.1.0"), "{said}");
+        assert_eq!(error.exit_code(), 3);
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), theirs);
+}
+
+#[test]
 fn invariant_claims_of_dead_processes_are_free_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(folder.path()).unwrap();
@@ -301,5 +319,9 @@ fn invariant_a_run_folder_that_is_a_link_is_refused_and_its_target_left_alone() 
     std::os::unix::fs::symlink(&outside, ledger.folder(&key(1))).unwrap();
     let refused = ledger.begin(&key(1), || unreachable!("described although it is a link"));
     assert!(refused.unwrap_err().to_string().contains("is a link"));
+    let theirs = folder.path().join("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    std::os::unix::fs::symlink(&outside, theirs.join("runs")).unwrap();
+    assert!(Ledger::open(&theirs).unwrap_err().to_string().contains("is a link"));
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
 }

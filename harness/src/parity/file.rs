@@ -8,6 +8,10 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{HarnessError, Result};
+use crate::input;
+
+/// Largest file that is read; those of `golden/` have a few hundred kilobytes.
+const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// Entries of a tensor, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +42,7 @@ pub struct KnownAnswer {
 impl KnownAnswer {
     /// Reads the file at `path`.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|error| {
+        let bytes = input::bytes(path, FILE_BYTES_MAX).map_err(|error| {
             HarnessError::input(path, error.to_string(), "name a known-answer .safetensors file")
         })?;
         Self::parse(&path.display().to_string(), &bytes)

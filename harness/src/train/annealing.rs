@@ -100,6 +100,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn invariant_a_damaged_best_state_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        save_best(folder.path(), "hash", (7, &[1.0, 2.0, 3.0])).unwrap();
+        let load = |hash: &str, step: u64| load_best(folder.path(), hash, (step, 3));
+        assert_eq!(load("hash", 7).unwrap(), [1.0, 2.0, 3.0]);
+        let mut problems = vec![load("other", 7).unwrap_err(), load("hash", 8).unwrap_err()];
+        let path = folder.path().join(BEST_FILE);
+        let whole = std::fs::read(&path).unwrap();
+        for damaged in [&whole[..whole.len() - 1], &b"junk"[..], &[]] {
+            std::fs::write(&path, damaged).unwrap();
+            problems.push(load("hash", 7).unwrap_err());
+        }
+        for problem in problems.iter().map(ToString::to_string) {
+            assert!(problem.contains(BEST_FILE) && problem.contains("hint: "), "{problem}");
+        }
+    }
+
+    #[test]
     fn golden_plateau_by_hand() {
         let config = AnnealingConfig { factor: 0.5, patience: 1, learning_rate_min: 0.2 };
         let mut plateau = Plateau::new(Some(config));

@@ -134,6 +134,10 @@ pub fn load(
     file.read_exact(&mut text).map_err(system)?;
     let text = String::from_utf8(text).map_err(|_| damaged("its header is not text"))?;
     let description = describe(&text).ok_or_else(|| damaged("its header is not readable"))?;
+    if description.schema != SCHEMA {
+        let found = description.schema;
+        return Err(damaged(&format!("it is of schema {found}, this program reads {SCHEMA}")));
+    }
     let expected = 8 + length + 12 * layout.total() as u64;
     if text != header(layout, &description) || size != expected {
         return Err(damaged("its tensors are not those of the model, or it is truncated"));
@@ -177,6 +181,17 @@ pub fn newest(run_folder: &Path, layout: &Layout, config_hash: &str) -> Result<O
         }
     }
     Ok(None)
+}
+
+/// Deletes the checkpoints after `step`, from which a run goes on: it could not use them, and each
+/// would be kept in the place of one that it writes now.
+pub fn drop_after(run_folder: &Path, step: u64) -> Result<()> {
+    let last = format!("step-{step:010}.safetensors");
+    let is_later = |path: &PathBuf| path.file_name().is_some_and(|name| *name > *last);
+    for later in list(run_folder)?.into_iter().filter(is_later) {
+        std::fs::remove_file(&later).map_err(HarnessError::io(&later))?;
+    }
+    Ok(())
 }
 
 /// Checkpoint files of a run, newest first.
@@ -236,4 +251,54 @@ fn digest(description: &Description, buffers: [&[f32]; 3]) -> String {
         hasher.update(bytemuck::cast_slice(buffer));
     }
     hasher.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use models::parameters::ParameterSpec;
+
+    use super::*;
+
+    fn layout() -> Layout {
+        Layout::new(vec![ParameterSpec::bias("b", 4)])
+    }
+
+    fn view(step: u64) -> SnapshotView<'static> {
+        SnapshotView { step, tokens: 10 * step, buffers: [&[0.5; 4]; 3] }
+    }
+
+    #[test]
+    fn invariant_a_whole_checkpoint_of_another_schema_is_not_guessed_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = save(folder.path(), &layout(), &view(3), "hash").unwrap();
+        assert!(load(&path, &layout(), "hash").is_ok());
+        let mut description = Description {
+            schema: SCHEMA + 1,
+            step: 3,
+            tokens: 30,
+            config_hash: "hash".to_owned(),
+            blake3: String::new(),
+        };
+        description.blake3 = digest(&description, view(3).buffers);
+        let header = header(&layout(), &description);
+        let values = bytemuck::cast_slice(&[0.5f32; 12]).to_vec();
+        let length = (header.len() as u64).to_le_bytes();
+        std::fs::write(&path, [&length[..], header.as_bytes(), &values].concat()).unwrap();
+        let problem = load(&path, &layout(), "hash").unwrap_err().to_string();
+        assert!(problem.contains("schema 2, this program reads 1"), "{problem}");
+    }
+
+    #[test]
+    fn invariant_unusable_checkpoints_do_not_push_out_those_written_now() {
+        let folder = tempfile::tempdir().unwrap();
+        for step in [8, 9] {
+            let path = save(folder.path(), &layout(), &view(step), "hash").unwrap();
+            std::fs::write(path, b"damaged").unwrap();
+        }
+        assert!(newest(folder.path(), &layout(), "hash").unwrap().is_none());
+        drop_after(folder.path(), 0).unwrap();
+        let written = save(folder.path(), &layout(), &view(3), "hash").unwrap();
+        assert_eq!(list(folder.path()).unwrap(), [written]);
+        assert_eq!(newest(folder.path(), &layout(), "hash").unwrap().unwrap().step, 3);
+    }
 }

@@ -12,6 +12,8 @@ use super::source::BatchSource;
 use crate::config::train::TrainConfig;
 use crate::error::HarnessError;
 
+const REMEDY: &str = "lower train.learning_rate or lengthen train.schedule.warmup_share; \
+                      metrics.csv of the run has the steps before";
 /// A final loss this far above both the uniform loss and the first training loss is divergence:
 /// wider than the noise of a batch, so that a run of very few steps is not called diverged.
 pub const DIVERGENCE_MARGIN_NATS: f64 = 0.1;
@@ -74,8 +76,7 @@ pub enum Divergence {
 impl Divergence {
     /// The error that a single run ends with; sweeps record the divergence instead.
     pub fn error(&self, steps: u64) -> HarnessError {
-        let hint = "lower train.learning_rate or lengthen train.schedule.warmup_share; \
-                    metrics.csv of the run has the steps before";
+        let hint = REMEDY;
         match self {
             Self::NotFinite { tensor, step } => HarnessError::Numerical {
                 tensor: tensor.clone(),
@@ -90,6 +91,14 @@ impl Divergence {
                 hint: hint.to_owned(),
             },
         }
+    }
+}
+
+impl Divergence {
+    /// The same for the run called `name`, whose record says no more than the `reason`.
+    pub fn of_run(name: &str, reason: &str) -> HarnessError {
+        let problem = format!("run {name} diverged: {reason}");
+        HarnessError::Diverged { problem, hint: REMEDY.to_owned() }
     }
 }
 

@@ -5,19 +5,22 @@
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::evaluate::Evaluation;
 use super::observer::StepMetrics;
 use crate::error::{HarnessError, Result};
+use crate::input;
 use crate::ledger::atomic;
 
 const METRICS_HEADER: &str = "step,tokens,loss_nats,auxiliary,gradient_norm,learning_rate";
 const TIMING_HEADER: &str = "step,seconds";
-const EVALUATION_HEADER: &str = "step,loss_nats,targets";
-const DOCUMENTS_HEADER: &str = "document,loss_nats_sum,targets";
 
+/// First line of [`EVALUATION_FILE`].
+pub const EVALUATION_HEADER: &str = "step,loss_nats,targets";
+/// First line of [`DOCUMENTS_FILE`].
+pub const DOCUMENTS_HEADER: &str = "document,loss_nats_sum,targets";
 /// Name of the per-step metrics inside a run folder.
 pub const METRICS_FILE: &str = "metrics.csv";
 /// Name of the file with wall times inside a run folder.
@@ -124,9 +127,13 @@ struct Table {
 impl Table {
     /// Opens `path`, keeping the leading whole rows whose first field (a step) satisfies `keep`.
     fn open(path: &Path, header: &str, keep: impl Fn(u64) -> bool) -> Result<(Self, Vec<String>)> {
-        let old = match std::fs::read_to_string(path) {
+        let old = match input::text(path, input::RECORD_BYTES_MAX) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                let remedy = "delete the run folder and run again";
+                return Err(HarnessError::input(path, error.to_string(), remedy));
+            }
             Err(error) => return Err(HarnessError::io(path)(error)),
         };
         let mut rows = Vec::new();

@@ -93,6 +93,7 @@ impl<'a> Trainer<'a> {
                 optimiser.steps = snapshot.step;
                 tokens = snapshot.tokens;
             }
+            checkpoint::drop_after(folder.path, optimiser.steps)?;
             recorder = Some(Recorder::open(folder.path, optimiser.steps)?);
         }
         let recorded = |pick: fn(&Recorder) -> Option<f64>| recorder.as_ref().and_then(pick);

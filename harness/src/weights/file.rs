@@ -16,6 +16,8 @@ use crate::ledger::atomic;
 
 /// Longest header that is read; one of 100 000 tensors stays below.
 const HEADER_LIMIT: u64 = 100 << 20;
+/// Metadata key of the blake3 of all tensors, in files that this program wrote.
+const HASH_KEY: &str = "crossscale_blake3";
 const NOT_SAFETENSORS: &str = "weights are safetensors files; was it written or copied whole?";
 
 /// An open file whose header has been checked against its size.
@@ -32,7 +34,8 @@ impl TensorFile {
     /// Opens `path`. Nothing larger than the file itself is allocated, whatever its header says.
     ///
     /// # Errors
-    /// [`HarnessError::Input`] if there is no such file or it is no whole safetensors file.
+    /// [`HarnessError::Input`] if there is no such file or it is no whole safetensors file, or one
+    /// of ours that was changed since it was written.
     pub fn open(path: &Path) -> Result<Self> {
         let bad = |problem: String| HarnessError::input(path, problem, NOT_SAFETENSORS);
         let mut file = File::open(path).map_err(|error| {
@@ -60,7 +63,15 @@ impl TensorFile {
         }
         let tensors = header.tensors().into_iter().map(|(name, info)| (name, info.clone()));
         let tensors: BTreeMap<_, _> = tensors.collect();
-        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let mut metadata: BTreeMap<String, String> =
+            header.metadata().clone().unwrap_or_default().into_iter().collect();
+        if let Some(expected) = metadata.remove(HASH_KEY) {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(&mut file).map_err(HarnessError::io(path))?;
+            if hasher.finalize().to_hex().as_str() != expected {
+                return Err(bad("its content does not match its hash".to_owned()));
+            }
+        }
         Ok(Self { path: path.to_owned(), file, data_start: 8 + length, metadata, tensors })
     }
 
@@ -133,6 +144,12 @@ pub type Named<'a> = (String, &'a [usize], &'a [f32]);
 
 /// Writes an f32 safetensors file, whole or not at all; the same arguments give the same bytes.
 pub fn write(path: &Path, metadata: &BTreeMap<String, String>, tensors: &[Named]) -> Result<()> {
+    let mut hasher = blake3::Hasher::new();
+    for (_, _, values) in tensors {
+        hasher.update(bytemuck::cast_slice(values));
+    }
+    let mut metadata = metadata.clone();
+    metadata.insert(HASH_KEY.to_owned(), hasher.finalize().to_hex().to_string());
     let mut header = Map::new();
     header.insert("__metadata__".to_owned(), json!(metadata));
     let mut end = 0;
@@ -191,6 +208,10 @@ mod tests {
         assert_eq!(bits(&read.read("z.w", &[2, 2]).unwrap()), bits(&values[..4]));
         let bytes = std::fs::read(&paths[0]).unwrap();
         safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        // One bit of one weight, in a file that is otherwise whole.
+        let mut flipped = bytes.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        assert!(problem(&flipped).contains("does not match its hash"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 
 use crate::error::{HarnessError, Result};
+use crate::input;
 
 /// Their keys and ours.
 const SIZES: [(&str, &str); 7] = [
@@ -24,9 +25,10 @@ const SIZES: [(&str, &str); 7] = [
 /// If it is not JSON, or asks for what this BERT does not have.
 pub fn config_layer(path: &Path) -> Result<Table> {
     let bad = |problem: String, hint: &str| HarnessError::input(path, problem, hint);
-    let text = std::fs::read(path).map_err(HarnessError::io(path))?;
-    let config: Json = serde_json::from_slice(&text)
-        .map_err(|error| bad(error.to_string(), "expected the config.json of a BERT"))?;
+    let damaged = |error: String| bad(error, "expected the config.json of a BERT");
+    let text = input::bytes(path, input::TEXT_BYTES_MAX);
+    let text = text.map_err(|error| damaged(error.to_string()))?;
+    let config: Json = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
     for (key, known) in [
         ("hidden_act", &["gelu", "gelu_python"][..]),
         ("position_embedding_type", &["absolute"]),

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `format` | `pt`, which Hugging Face's loader asks for |
 //! | `crossscale_format` | version of these keys, now 1 |
+//! | `crossscale_blake3` | hash of all tensors, checked when the file is read |
 //! | `family` | `pt`, `pt2023`, `bert`, `preln`, `ut` |
 //! | `config` | the family's table as JSON; forward constants are the model's own |
 //! | `parametrization` | table that the weights were trained under, if known |

@@ -10,7 +10,7 @@ use super::standard::{Change, StandardWeights, fold};
 use super::{Origin, TensorFile, file};
 use crate::config::run::RunConfig;
 use crate::error::{HarnessError, Result};
-use crate::ledger::{MANIFEST_FILE, Manifest};
+use crate::ledger::{MANIFEST_FILE, Manifest, ParametrizationSummary};
 use crate::train::checkpoint;
 
 /// Name of the file inside a run folder.
@@ -98,6 +98,7 @@ pub fn trained(folder: &Path) -> Result<TrainedWeights> {
         )
     })?;
     let layout = run.model.layout()?;
+    check_table(&run, &layout, &manifest)?;
     let path = folder.join(WEIGHTS_FILE);
     if path.is_file() {
         let (parameters, step) = read_final(&path, &layout, &manifest)?;
@@ -115,6 +116,21 @@ pub fn trained(folder: &Path) -> Result<TrainedWeights> {
              config is in manifest.json), which always keeps them",
         )),
     }
+}
+
+/// The rules that the weights were trained under must still be those of the table: one of the
+/// user's own may have changed since, and would be folded in wrongly.
+fn check_table(run: &RunConfig, layout: &Layout, manifest: &Manifest) -> Result<()> {
+    let table = run.parametrization.table()?;
+    let (_, resolved) = run.model.architecture(&run.base_model(), &table)?;
+    if ParametrizationSummary::of(layout, &resolved) == manifest.parametrization {
+        return Ok(());
+    }
+    let name = &run.parametrization.name;
+    Err(HarnessError::config(
+        format!("{name} is not the table that run {} was trained under", manifest.run),
+        format!("give {name} its old content back; manifest.json of the run has its rules"),
+    ))
 }
 
 fn read_final(path: &Path, layout: &Layout, manifest: &Manifest) -> Result<(Vec<f32>, u64)> {

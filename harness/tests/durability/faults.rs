@@ -97,6 +97,9 @@ fn invariant_a_worker_killed_after_any_step_of_the_ledger_loses_nothing() {
         assert_same(&whole, &place);
         let after = fs::read(place.join("manifest.json")).expect("a manifest");
         assert!(String::from_utf8_lossy(&after).contains("\"finished\""), "{state}");
+        let mut left = fs::read_dir(&place).expect("readable").map(|entry| entry.unwrap().path());
+        let claim = |path: PathBuf| path.to_string_lossy().contains("claim-");
+        assert!(!left.any(claim), "{state}: still claimed");
         if manifest == "finished" {
             assert!(before == after, "{state}: a finished run was done again");
         }

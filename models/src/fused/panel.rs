@@ -82,6 +82,15 @@ pub enum Store {
     Add,
 }
 
+/// Entries of a slice up to the last of `rows` x `columns` at these strides; more than any slice
+/// has if that is no number: a product that wrapped around would pass for a small one.
+fn extent((rows, columns): (usize, usize), (row_stride, column_stride): (usize, usize)) -> usize {
+    let (rows, columns) =
+        ((rows - 1).checked_mul(row_stride), (columns - 1).checked_mul(column_stride));
+    let last = rows.zip(columns).and_then(|(rows, columns)| rows.checked_add(columns));
+    last.and_then(|last| last.checked_add(1)).unwrap_or(usize::MAX)
+}
+
 /// One tile: up to a few rows of `C` by up to [`PANEL`] columns.
 #[derive(Clone, Copy)]
 struct Tile {
@@ -131,7 +140,7 @@ pub fn product(
     if rows == 0 || columns == 0 {
         return;
     }
-    assert!((rows - 1) * c_stride + columns <= c.len(), "C is too short for the product");
+    assert!(extent((rows, columns), (c_stride, 1)) <= c.len(), "C is too short for the product");
     assert!(rows == 1 || columns <= c_stride, "rows of C overlap");
     if depth == 0 {
         if store == Store::Set {
@@ -139,11 +148,11 @@ pub fn product(
         }
         return;
     }
-    let last = (rows - 1) * a.row_stride + (depth - 1) * a.depth_stride;
-    assert!(last < a.data.len(), "A is too short for the product");
+    let needed = extent((rows, depth), (a.row_stride, a.depth_stride));
+    assert!(needed <= a.data.len(), "A is too short for the product");
     match b {
         Right::Rows(data, stride) => {
-            assert!((depth - 1) * stride + columns <= data.len(), "B is too short");
+            assert!(extent((depth, columns), (stride, 1)) <= data.len(), "B is too short");
         }
         Right::Packed(data) => assert!(packed_len(depth, columns) <= data.len(), "B is too short"),
     }
@@ -292,6 +301,31 @@ mod tests {
         ) {
             check((rows, columns, depth), add, pad);
         }
+    }
+
+    /// Sizes and strides whose products wrap around to something small, from safe code: each
+    /// must be refused before a kernel reads by them.
+    #[test]
+    fn invariant_sizes_that_wrap_around_are_refused() {
+        let half = 1usize << (usize::BITS - 1);
+        let (data, many) = (vec![1.0f32; 64], half / 16);
+        let refused = |sizes, a: Left, b: Right, c_stride: usize, part: &str| {
+            let mut c = vec![0.0f32; 64];
+            let product = || product(sizes, 1.0, a, b, Store::Set, &mut c, c_stride);
+            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(product));
+            let panic = panic.expect_err("sizes beyond all memory were taken");
+            let said = panic.downcast_ref::<&str>().map(ToString::to_string);
+            let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+            assert!(said.is_some_and(|said| said.contains(part)), "not by the check: {part}");
+        };
+        let dense = Left::rows(&data, 1);
+        let still = Left { data: &data, row_stride: 0, depth_stride: 0 };
+        let wide = Left { data: &data, row_stride: half, depth_stride: 1 };
+        let rows = Right::Rows(&data, 1);
+        refused((3, 1, 1), wide, rows, 1, "A is too short");
+        refused((3, 1, 1), dense, rows, half, "C is too short");
+        refused((1, 1, 3), still, Right::Rows(&data, half), 1, "B is too short");
+        refused((1, 1, many), still, Right::Packed(&data), 1, "fit into memory");
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// Takes the files whose path satisfies `wanted` out of a wheel, an npm or a Debian package.
 pub fn unpack(path: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Files> {
-    let bytes = std::fs::read(path).map_err(|error| {
+    let bytes = crate::input::bytes(path, BYTES_MAX).map_err(|error| {
         HarnessError::input(path, error.to_string(), "name an existing package file")
     })?;
     let name = path.to_string_lossy();

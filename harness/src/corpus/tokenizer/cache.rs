@@ -1,11 +1,11 @@
 //! Trained tokenizers on disk: `tokenizer-<key>.json` with its blake3 beside it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer;
 
-use crate::error::{HarnessError, Result};
+use crate::error::Result;
+use crate::input;
 use crate::ledger::atomic;
 
 fn paths(folder: &Path, key: &str) -> (PathBuf, PathBuf) {
@@ -16,18 +16,19 @@ fn paths(folder: &Path, key: &str) -> (PathBuf, PathBuf) {
 /// The tokenizer of `key`; `None` if it is absent or damaged (it is then trained again).
 pub(super) fn read(folder: &Path, key: &str) -> Option<Tokenizer> {
     let (path, hash_path) = paths(folder, key);
-    let text = fs::read(&path).ok()?;
-    let hash = fs::read_to_string(hash_path).unwrap_or_default();
+    let text = input::bytes(&path, input::TOKENIZER_BYTES_MAX).ok()?;
+    let hash = input::text(&hash_path, input::TEXT_BYTES_MAX).unwrap_or_default();
     if hash.trim() != blake3::hash(&text).to_hex().as_str() {
-        tracing::warn!(path = %path.display(), "cached tokenizer is damaged; training it again");
+        let path = path.display();
+        tracing::warn!("{path}: cached tokenizer is damaged; training it again");
         return None;
     }
-    Tokenizer::from_bytes(&text).ok()
+    super::parse(&text).ok()
 }
 
 /// Stores a tokenizer; readers see the old files or the new ones, never half of one.
 pub(super) fn write(folder: &Path, key: &str, text: &str) -> Result<()> {
-    fs::create_dir_all(folder).map_err(HarnessError::io(folder))?;
+    atomic::own_folder(folder)?;
     let (path, hash_path) = paths(folder, key);
     atomic::write(&hash_path, blake3::hash(text.as_bytes()).to_hex().as_bytes())?;
     atomic::write(&path, text.as_bytes())

@@ -8,9 +8,8 @@ use tokenizers::Tokenizer;
 use crate::config::data::TokenizerConfig;
 use crate::corpus::vocabulary::Vocabulary;
 use crate::error::{HarnessError, Result};
+use crate::input;
 
-/// Largest file that is read.
-const FILE_BYTES_MAX: u64 = 256 << 20;
 const MASK_NAMES: [&str; 3] = ["[MASK]", "<mask>", "<unk>"];
 const SEPARATOR_NAMES: [&str; 4] = ["[SEP]", "</s>", "<eos>", "<|endoftext|>"];
 const PADDING_NAMES: [&str; 2] = ["[PAD]", "<pad>"];
@@ -71,17 +70,8 @@ pub(super) fn load(config: &TokenizerConfig) -> Result<(Tokenizer, Vocabulary)> 
 
 fn read(path: &Path) -> Result<Tokenizer> {
     let hint = "data.tokenizer.path names a tokenizer.json of the Hugging Face tokenizers library";
-    let size = std::fs::metadata(path)
-        .map_err(|problem| HarnessError::input(path, problem.to_string(), hint))?
-        .len();
-    if size > FILE_BYTES_MAX {
-        return Err(HarnessError::input(
-            path,
-            format!("holds {size} bytes; at most {FILE_BYTES_MAX} are read"),
-            hint,
-        ));
-    }
-    let bytes = std::fs::read(path).map_err(HarnessError::io(path))?;
-    Tokenizer::from_bytes(bytes)
+    let bytes = input::bytes(path, input::TOKENIZER_BYTES_MAX)
+        .map_err(|problem| HarnessError::input(path, problem.to_string(), hint))?;
+    super::parse(&bytes)
         .map_err(|problem| HarnessError::input(path, format!("not valid: {problem}"), hint))
 }

@@ -74,8 +74,7 @@ impl Tokenizer {
         let engine = if kind == TokenizerKind::Words {
             Engine::Words(WordTokenizer::of_entries(definition.split('\n')))
         } else {
-            let tokenizer = tokenizers::Tokenizer::from_bytes(definition.as_bytes());
-            let mut tokenizer = tokenizer.map_err(|problem| broken(problem.to_string()))?;
+            let mut tokenizer = parse(definition.as_bytes()).map_err(broken)?;
             tokenizer.set_encode_special_tokens(true);
             Engine::Subwords(Box::new(tokenizer))
         };
@@ -165,6 +164,18 @@ impl Tokenizer {
             }),
         }
     }
+}
+
+/// The tokenizer that the bytes of a `tokenizer.json` describe, or what is wrong with them. The
+/// decoder is read by itself first: the library panics where that is no JSON.
+fn parse(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String> {
+    #[derive(serde::Deserialize)]
+    struct Probe {
+        #[serde(default, rename = "decoder")]
+        _decoder: serde_json::Value,
+    }
+    serde_json::from_slice::<Probe>(bytes).map_err(|problem| problem.to_string())?;
+    tokenizers::Tokenizer::from_bytes(bytes).map_err(|problem| problem.to_string())
 }
 
 /// The tokenizer as the text of a `tokenizer.json`.

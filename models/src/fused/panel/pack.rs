@@ -3,8 +3,13 @@
 use super::{Block, PANEL};
 
 /// Floats that packed panels of a `depth` x `columns` right operand take.
+///
+/// # Panics
+/// If no memory is that large.
 pub fn packed_len(depth: usize, columns: usize) -> usize {
-    depth * columns.next_multiple_of(PANEL)
+    let floats =
+        columns.checked_next_multiple_of(PANEL).and_then(|columns| depth.checked_mul(columns));
+    floats.expect("packed panels fit into memory")
 }
 
 /// Packs `scale * source`, row-major `depth` x `columns` with rows `stride` apart.

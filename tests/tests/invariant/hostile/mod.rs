@@ -4,6 +4,7 @@
 //! `CROSSSCALE_HOSTILE_CASES` sets the cases per reader (default 150); `ci/fuzz` runs a million.
 
 mod binary;
+mod corpora;
 mod mutation;
 mod text;
 

@@ -7,7 +7,9 @@ use harness::config::overrides;
 use harness::config::run::RunConfig;
 use harness::experiment::definition::Definition;
 use harness::experiment::record;
-use harness::ledger::Manifest;
+use harness::experiment::registered::Experiment;
+use harness::ledger::{Ledger, Manifest, overview};
+use harness::train::recorder::Recorder;
 use models::family::FamilyConfig;
 use models::parametrization::Parametrization;
 use models::pt2026::Pt2026Config;
@@ -108,6 +110,44 @@ proptest! {
         let bytes = damaged(MANIFEST.as_bytes(), &changes);
         fs::write(folder.path().join("manifest.json"), bytes).unwrap();
         let _ = Manifest::read(folder.path());
+    }
+
+    #[test]
+    fn invariant_hostile_experiments_are_values_or_errors(
+        changes in changes(), which in 0usize..3,
+    ) {
+        let text = [
+            include_str!("../../../../harness/src/experiment/registered/experiments/quality.toml"),
+            include_str!("../../../../harness/src/experiment/registered/experiments/rope.toml"),
+            include_str!("../../../../harness/src/experiment/registered/experiments/transfer.toml"),
+        ][which];
+        if let Ok(experiment) = Experiment::parse("own.toml", &damaged_text(text, &changes)) {
+            let _ = (experiment.kind(), experiment.data().map(|data| data.validate()));
+        }
+    }
+
+    #[test]
+    fn invariant_hostile_ledger_entries_are_values_or_errors(
+        changes in changes(), which in 0usize..3, step in 0u64..4,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path()).unwrap();
+        let run = folder.path().join("runs/pt-32-0123456789abcdef");
+        fs::create_dir(&run).unwrap();
+        let claim = br#"{"pid":99999999,"machine":"0123456789abcdef","released":false}"#;
+        let header = "step,tokens,loss_nats,auxiliary,gradient_norm,learning_rate\n";
+        let metrics = format!("{header}1,8,5.5,0,1.25,0.001\n2,16,5.25,0,1.125,0.002\n");
+        let mut files = [
+            ("manifest.json", MANIFEST.as_bytes().to_vec()),
+            ("claim-000001", claim.to_vec()),
+            ("metrics.csv", metrics.into_bytes()),
+        ];
+        files[which].1 = damaged(&files[which].1, &changes);
+        for (name, bytes) in files {
+            fs::write(run.join(name), bytes).unwrap();
+        }
+        prop_assert_eq!(overview::observe(&ledger).map(|runs| runs.len()).ok(), Some(1));
+        let _ = Recorder::open(&run, step);
     }
 
     #[test]
