@@ -6,7 +6,8 @@ use models::parametrization::Parametrization;
 use models::random::{Purpose, Stream};
 
 use super::Workload;
-use crate::config::model::{BuiltModel, ComputePath};
+use crate::config::compute::Compute;
+use crate::config::model::BuiltModel;
 use crate::error::{HarnessError, Result};
 use crate::train::optimiser::{AdamConstants, AdamW, clip_factor, global_norm, groups};
 
@@ -37,10 +38,11 @@ impl StepLoop {
     /// The model of `workload` with initial parameters.
     ///
     /// # Errors
-    /// If the model cannot be built or not by `path`.
-    pub fn new(workload: &Workload, path: ComputePath) -> Result<Self> {
+    /// If the model cannot be built or not as `compute` says.
+    pub fn new(workload: &Workload, compute: impl Into<Compute>) -> Result<Self> {
         let table = Parametrization::built_in("standard")?;
-        let built = workload.model.build(&workload.model, &table, path, workload.length)?;
+        let (model, compute) = (&workload.model, compute.into());
+        let built = model.build_as(model, &table, &compute, workload.length)?;
         let parameters = built.resolved.initialise(&built.layout, &built.base_layout, 1)?;
         let (tokens, targets) = (workload.tokens(), workload.targets());
         let share = targets as f64 / tokens as f64;

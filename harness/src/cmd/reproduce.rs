@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> Result<()> {
         return print(&(text + &plan::deviations(&definition)));
     }
     // An absent device is told before anything is read or trained.
-    crate::device::open(definition.train.device)?;
+    crate::device::open(definition.train.device).map_err(without_device)?;
     let command = command(args, &definition);
     let runner = Runner::new(options, crate::train::stop::on_signal()?);
     let study = reproduce::run(&definition, &runner)?;
@@ -102,6 +102,19 @@ pub fn run(args: &Args) -> Result<()> {
     print_table(&tables::comparison(&study, &command)?)?;
     let report = files.first().map_or(folder, Clone::clone);
     print(&format!("\nreport: {}", report.display()))
+}
+
+/// The error of an absent device, with what can be done about it here.
+fn without_device(error: HarnessError) -> HarnessError {
+    match error {
+        HarnessError::Unavailable { what, .. } => HarnessError::Unavailable {
+            what,
+            hint: "this definition is for a GPU: build with --features cuda where there is one, \
+                   look at --dry-run, or --set train.device=cpu"
+                .to_owned(),
+        },
+        other => other,
+    }
 }
 
 /// The folder that `--out` names, or `runs/NAME`; a name from somebody's file leads nowhere else.

@@ -91,7 +91,8 @@ fn invariant_published_recipes_reach_the_runs() {
     for run in runs("pt") {
         assert_eq!(run.base_model().dimensions().width, 256);
         assert_eq!((run.train.weight_decay, run.train.decay_vectors), (0.002, true));
-        let built = run.model.architecture(&run.base_model(), &run.parametrization.table().unwrap());
+        let built =
+            run.model.architecture(&run.base_model(), &run.parametrization.table().unwrap());
         let ratio = run.model.dimensions().width as f64 / 256.0;
         let rules = built.unwrap().1;
         assert_eq!(rules.gradient_clip_multiplier, ratio);
