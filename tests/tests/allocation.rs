@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use harness::benchmark::{StepLoop, Workload};
+use harness::config::compute::Compute;
 use harness::config::data::{DataConfig, TokenizerConfig, TokenizerKind};
 use harness::config::model::{ComputePath, ModelConfig};
 use harness::config::train::TrainConfig;
@@ -118,11 +119,15 @@ fn invariant_a_step_of_every_fused_engine_allocates_nothing_in_steady_state() {
         let pool = pool(threads);
         for (name, workload) in workloads() {
             pool.install(|| {
-                let mut steps = StepLoop::new(&workload, ComputePath::Fused).unwrap();
-                let mut take = |count| (0..count).for_each(|_| steps.step().unwrap());
-                assert!(during(|| take(2)) > 0, "buffers were there before the first step");
-                let count = during(|| take(5));
-                assert_eq!(count, 0, "{name} on {threads} threads allocates in steady state");
+                for recompute in [false, true] {
+                    let compute = Compute { recompute, ..Compute::default() };
+                    let mut steps = StepLoop::new(&workload, compute).unwrap();
+                    let mut take = |count| (0..count).for_each(|_| steps.step().unwrap());
+                    assert!(during(|| take(2)) > 0, "buffers were there before the first step");
+                    let count = during(|| take(5));
+                    let how = format!("on {threads} threads, recomputing: {recompute}");
+                    assert_eq!(count, 0, "{name} {how} allocates in steady state");
+                }
             });
         }
         let seen = pool.install(|| during(|| drop(black_box(Vec::<u8>::with_capacity(1)))));

@@ -56,10 +56,10 @@ fn attention(
     drop(stage);
     let stage = enter(Stage::HeadProducts);
     let (heads, length) = (pass.division.heads(plan), pass.division.length);
-    if plan.recompute {
+    if plan.drops_probabilities() {
         attend(pass, index, record.projections, (again, record.context), scratch);
     }
-    let probabilities = if plan.recompute { again } else { &mut *record.probabilities };
+    let probabilities = if plan.drops_probabilities() { again } else { &mut *record.probabilities };
     let sequences = record
         .projections
         .chunks_exact_mut(length * 3 * width)
@@ -133,40 +133,42 @@ fn block(
     }
 }
 
-/// All blocks and the embedding norm of chunk `index`, from the gradient in `memory.stream` to
-/// the gradient of the summed embeddings in the same place.
-pub(super) fn encoder(
+/// The block at `step` of chunk `index` backwards, from the gradient of its result in
+/// `memory.stream` to that of its input in the same place; its record is then what the products
+/// for weight gradients need.
+pub(super) fn retrace(
     pass: &Pass,
-    index: usize,
+    (index, step): (usize, usize),
     memory: &mut Memory<&mut [f32]>,
     sums: &mut [f32],
 ) {
-    let (plan, width) = (pass.plan, pass.plan.width);
     let _stage = enter(Stage::Normalisers);
-    let chunk = pass.chunk(index);
-    let targets = Rows::of(pass, index);
-    for step in (0..plan.family.depth).rev() {
-        let norms = plan.block(step);
-        let records = std::mem::take(&mut memory.records);
-        let mut record = record_at(plan, &pass.division, &chunk, &mut *records, step);
-        match &targets {
-            Some(targets) if step + 1 == plan.family.depth => {
-                last::backward(pass, targets, (index, step), memory, &mut record, sums);
-            }
-            _ => block(pass, (index, step), memory, &mut record, sums),
-        }
-        pass.affine_in_place(&norms.attention_norm, record.attention_normal);
-        pass.affine_in_place(&norms.feed_forward_norm, record.feed_forward_normal);
-        if let Some(targets) = targets.filter(|_| step + 1 == plan.family.depth) {
-            let to = &mut record.d_output[targets.count() * width..][..targets.count() * width];
-            targets.gather(record.attention_normal, width, width, to);
-        }
-        if let Some(steps) = &plan.steps {
-            let first = steps.start + step * width;
-            rows::add_column_sums(memory.stream, &mut sums[first..][..width]);
-        }
-        memory.records = records;
+    let (plan, width, norms) = (pass.plan, pass.plan.width, pass.plan.block(step));
+    let targets = Rows::of(pass, index).filter(|_| step + 1 == plan.family.depth);
+    let records = std::mem::take(&mut memory.records);
+    let mut record = record_at(plan, &pass.division, &pass.chunk(index), &mut *records, step);
+    match &targets {
+        Some(targets) => last::backward(pass, targets, (index, step), memory, &mut record, sums),
+        None => block(pass, (index, step), memory, &mut record, sums),
     }
+    pass.affine_in_place(&norms.attention_norm, record.attention_normal);
+    pass.affine_in_place(&norms.feed_forward_norm, record.feed_forward_normal);
+    if let Some(targets) = targets {
+        let to = &mut record.d_output[targets.count() * width..][..targets.count() * width];
+        targets.gather(record.attention_normal, width, width, to);
+    }
+    if let Some(steps) = &plan.steps {
+        let first = steps.start + step * width;
+        rows::add_column_sums(memory.stream, &mut sums[first..][..width]);
+    }
+    memory.records = records;
+}
+
+/// The embedding norm, from the gradient in `memory.stream` to the gradient of the summed
+/// embeddings in the same place.
+pub(super) fn embedding(pass: &Pass, memory: &mut Memory<&mut [f32]>, sums: &mut [f32]) {
+    let _stage = enter(Stage::Normalisers);
+    let plan = pass.plan;
     if let Some(norm) = &plan.embedding_norm {
         let normal = (&*memory.embedding_normal, &*memory.embedding_deviations);
         let (stream, result) = (&mut *memory.stream, &mut *memory.branch);

@@ -12,7 +12,7 @@ use super::head::{HeadOutput, logits_stride};
 use super::memory::{Division, stride};
 use super::pass::Pass;
 use super::plan::Plan;
-use super::wave::{Share, Wave, run_chunk};
+use super::wave::{Share, Wave, run_blocks, run_chunk};
 use super::weights;
 
 /// Chunks of one wave per thread, if there are several. More of them balance the threads better,
@@ -148,9 +148,16 @@ impl Workspace {
             let (share, later) = rest.divide(count);
             rest = later;
             let arenas = &mut self.arenas.as_mut_slice()[..count * stride];
-            for_each(Wave { share, stride, arenas }, &run_chunk);
-            if let Some(gradients) = gradients.as_deref_mut() {
-                weights::accumulate(pass, first, (arenas, stride), gradients);
+            match gradients.as_deref_mut() {
+                Some(gradients) if pass.plan.checkpoints() => {
+                    run_blocks(share, (arenas, stride), gradients);
+                }
+                Some(gradients) => {
+                    for_each(Wave { share, stride, arenas: &mut *arenas }, &run_chunk);
+                    let matrices = pass.plan.body();
+                    weights::accumulate(pass, matrices, first, (arenas, stride), gradients);
+                }
+                None => for_each(Wave { share, stride, arenas }, &run_chunk),
             }
         }
     }
@@ -192,8 +199,9 @@ impl FusedEngine {
         }
     }
 
-    /// With `recompute`, attention probabilities are computed again in the backward pass instead
-    /// of being kept: less memory, more time, the same bits.
+    /// With `recompute`, values are computed again in the backward pass instead of being kept: all
+    /// but the inputs of layers; attention probabilities only, where a block is shared by all
+    /// steps. Less memory, more time, the same bits.
     #[must_use]
     pub fn with_recomputation(mut self, recompute: bool) -> Self {
         self.prepared.plan.recompute = recompute;

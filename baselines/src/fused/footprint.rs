@@ -5,7 +5,7 @@ use models::engine::{BatchShape, MemoryPart, resident};
 use super::FusedEngine;
 use super::engine::wave_chunks;
 use super::head::logits_stride;
-use super::memory::{Division, needed, record_len};
+use super::memory::{Division, kept, needed};
 
 /// Stages in the order of their report.
 const STAGES: [&str; 5] =
@@ -39,7 +39,7 @@ impl FusedEngine {
         let angles = if plan.family.rope_theta.is_some() { length * plan.head_dim } else { 0 };
         let packed = plan.packed_total + plan.vector_total + angles;
         let chunk = division.chunk(0, targets.div_ceil(chunks));
-        let records = plan.family.depth * record_len(plan, &division, &chunk);
+        let records = kept(plan, &division, &chunk);
         let rest = needed(plan, &division, &chunk) - records;
         let train = usize::from(train);
         let sums = train * (chunks * plan.vector_total + sequences * length * plan.width);
@@ -101,7 +101,7 @@ mod tests {
         let shape = BatchShape { sequences: 10, length: 40, targets: 400 };
         let batch = batch(10, 40, 400);
         let mut sizes = Vec::new();
-        for (threads, recompute) in [(1, false), (1, true), (2, false)] {
+        for (threads, recompute) in [(1, false), (1, true), (2, false), (2, true)] {
             let mut total = 0;
             for (mut engine, values) in engines(recompute) {
                 let mut gradients = vec![0.0; values.len()];
@@ -115,7 +115,31 @@ mod tests {
             }
             sizes.push(total);
         }
-        assert!(sizes[1] < sizes[0] && sizes[0] < sizes[2], "{sizes:?}");
+        assert!(sizes[1] < sizes[0] && sizes[0] < sizes[2] && sizes[3] < sizes[2], "{sizes:?}");
+    }
+
+    /// Of three layers one record and three inputs are kept; of a block that is shared by all
+    /// steps everything but probabilities.
+    #[test]
+    fn invariant_layers_are_dropped_where_no_block_is_shared() {
+        let shape = BatchShape { sequences: 10, length: 40, targets: 60 };
+        let records = |recompute: bool| {
+            let engines = engines(recompute).into_iter();
+            let parts = engines.map(|(engine, _)| engine.memory(Some(shape), None, 1).unwrap());
+            parts.map(|parts| parts[1].bytes).collect::<Vec<u64>>()
+        };
+        let (kept, again) = (records(false), records(true));
+        // The input of a layer is at most a sixteenth of its record, and buffers end at lines.
+        let one_and_inputs = |kept: u64| kept / 3 + kept / 16 + 3 * 64;
+        assert!(
+            again[0] > kept[0] / 3 && again[0] <= one_and_inputs(kept[0]),
+            "{again:?} {kept:?}"
+        );
+        assert!(
+            again[1] > kept[1] / 3 && again[1] <= one_and_inputs(kept[1]),
+            "{again:?} {kept:?}"
+        );
+        assert!(again[2] > kept[2] / 3 && again[2] < kept[2], "{again:?} {kept:?}");
     }
 
     #[test]

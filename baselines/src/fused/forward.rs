@@ -54,8 +54,11 @@ fn attention(
     rotate(pass, record.projections, 1.0);
     drop(stage);
     let stage = enter(Stage::HeadProducts);
-    let probabilities =
-        if plan.recompute { &mut *memory.probabilities } else { &mut *record.probabilities };
+    let probabilities = if plan.drops_probabilities() {
+        &mut *memory.probabilities
+    } else {
+        &mut *record.probabilities
+    };
     let context = &mut *record.context;
     attend(pass, index, record.projections, (probabilities, context), memory.scratch);
     drop(stage);
@@ -126,36 +129,56 @@ fn feed_forward(
 
 /// Embedding and all blocks of chunk `index`; the stream is left in `memory.stream`.
 pub(super) fn encode(pass: &Pass, index: usize, memory: &mut Memory<&mut [f32]>) {
-    let (plan, width) = (pass.plan, pass.plan.width);
-    let chunk = pass.chunk(index);
-    let targets = Rows::of(pass, index);
     embed(pass, index, memory);
     let _stage = enter(Stage::Normalisers);
-    for step in 0..plan.family.depth {
-        let block = plan.block(step);
-        let records = std::mem::take(&mut memory.records);
-        let mut record = record_at(plan, &pass.division, &chunk, &mut *records, step);
-        if let Some(steps) = &plan.steps {
-            let step = &pass.vector(steps)[step * width..][..width];
-            rows::add_to_rows(memory.stream, step);
+    for step in 0..pass.plan.family.depth {
+        if pass.plan.checkpoints() {
+            let wide = memory.stream.len();
+            memory.inputs[step * wide..][..wide].copy_from_slice(memory.stream);
         }
-        if plan.family.pre_norm {
-            let (normal, deviations) =
-                (&mut *record.attention_normal, &mut *record.attention_deviations);
-            rows::normalise(memory.stream, width, plan.epsilon, normal, deviations);
-            pass.affine(&block.attention_norm, normal, memory.input);
-        }
-        match &targets {
-            Some(targets) if step + 1 == plan.family.depth => {
-                last::forward(pass, targets, (index, step), memory, &mut record);
-            }
-            _ => {
-                attention(pass, index, step, memory, &mut record);
-                after_attention(pass, step, memory, &mut record);
-            }
-        }
-        memory.records = records;
+        apply(pass, (index, step), memory);
     }
+}
+
+/// Computes the record of the block at `step` again from its input. The gradient of the block's
+/// result stays in `memory.stream`; meanwhile it stands in place of the next block's input, which
+/// is not needed any more.
+pub(super) fn repeat(pass: &Pass, (index, step): (usize, usize), memory: &mut Memory<&mut [f32]>) {
+    let wide = memory.stream.len();
+    let (inputs, later) = memory.inputs.split_at_mut((step + 1) * wide);
+    later[..wide].copy_from_slice(memory.stream);
+    memory.stream.copy_from_slice(&inputs[step * wide..]);
+    let _stage = enter(Stage::Normalisers);
+    apply(pass, (index, step), memory);
+    memory.stream.copy_from_slice(&memory.inputs[(step + 1) * wide..][..wide]);
+}
+
+/// The block at `step` applied to the stream of chunk `index`.
+fn apply(pass: &Pass, (index, step): (usize, usize), memory: &mut Memory<&mut [f32]>) {
+    let (plan, block, width) = (pass.plan, pass.plan.block(step), pass.plan.width);
+    let targets = Rows::of(pass, index);
+    let records = std::mem::take(&mut memory.records);
+    let mut record = record_at(plan, &pass.division, &pass.chunk(index), &mut *records, step);
+    if let Some(steps) = &plan.steps {
+        let step = &pass.vector(steps)[step * width..][..width];
+        rows::add_to_rows(memory.stream, step);
+    }
+    if plan.family.pre_norm {
+        let (normal, deviations) =
+            (&mut *record.attention_normal, &mut *record.attention_deviations);
+        rows::normalise(memory.stream, width, plan.epsilon, normal, deviations);
+        pass.affine(&block.attention_norm, normal, memory.input);
+    }
+    match &targets {
+        Some(targets) if step + 1 == plan.family.depth => {
+            last::forward(pass, targets, (index, step), memory, &mut record);
+        }
+        _ => {
+            attention(pass, index, step, memory, &mut record);
+            after_attention(pass, step, memory, &mut record);
+        }
+    }
+    memory.records = records;
 }
 
 /// The rest of a block, from the attention branch in `memory.branch`.

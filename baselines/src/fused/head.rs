@@ -27,6 +27,12 @@ pub(super) struct HeadOutput<'a> {
 }
 
 impl HeadOutput<'_> {
+    /// The same for a while.
+    pub fn reborrow(&mut self) -> HeadOutput<'_> {
+        let Self { output, logits, losses } = self;
+        HeadOutput { output, logits, losses }
+    }
+
     /// The parts of the first `targets` targets and of the others.
     pub fn divide(self, plan: &Plan, targets: usize) -> (Self, Self) {
         let output = self.output.split_at_mut(targets * plan.width);

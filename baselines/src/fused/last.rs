@@ -105,8 +105,11 @@ pub(super) fn forward(
     rows.gather(record.projections, 3 * width, width, queries);
     drop(stage);
     let stage = enter(Stage::HeadProducts);
-    let probabilities =
-        if plan.recompute { &mut *memory.probabilities } else { &mut *record.probabilities };
+    let probabilities = if plan.drops_probabilities() {
+        &mut *memory.probabilities
+    } else {
+        &mut *record.probabilities
+    };
     let results = (probabilities, &mut record.context[..size]);
     attend(pass, rows, index, (queries, record.projections), results, memory.scratch);
     drop(stage);
@@ -211,11 +214,11 @@ fn attention(
     drop(stage);
     let stage = enter(Stage::HeadProducts);
     rows.gather(record.projections, 3 * width, width, queries);
-    if plan.recompute {
+    if plan.drops_probabilities() {
         let results = (&mut *again, &mut record.context[..d_context.len()]);
         attend(pass, rows, index, (queries, record.projections), results, scratch);
     }
-    let probabilities = if plan.recompute { again } else { &mut *record.probabilities };
+    let probabilities = if plan.drops_probabilities() { again } else { &mut *record.probabilities };
     let sequences = record
         .projections
         .chunks_exact_mut(length * 3 * width)

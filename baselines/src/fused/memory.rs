@@ -66,7 +66,7 @@ impl Division {
 pub(super) struct Record<P> {
     /// `(rows, 3 D)`: query, key, value; then their gradients.
     pub projections: P,
-    /// `(sequences, H, n, n)`; empty with recomputation.
+    /// `(sequences, H, n, n)`; empty if they are dropped.
     pub probabilities: P,
     /// `(rows, D)`: averaged values of all heads.
     pub context: P,
@@ -117,11 +117,13 @@ pub(super) struct Memory<P> {
     pub input: P,
     /// `(rows, inner)`, not kept.
     pub d_active: P,
-    /// `(sequences, H, n, n)` of one application at a time; empty without recomputation.
+    /// `(sequences, H, n, n)` of one application at a time; empty unless records drop theirs.
     pub probabilities: P,
+    /// `(L, rows, D)`: the stream before each block; empty without checkpoints.
+    pub inputs: P,
     pub scratch: P,
     pub head: HeadRecord<P>,
-    /// One [`Record`] after the other.
+    /// One [`Record`] after the other, or one for all blocks in turn with checkpoints.
     pub records: P,
 }
 
@@ -200,6 +202,7 @@ pub(super) fn memory<P: Part>(
         input: cut.take(wide),
         d_active: cut.take(rows * plan.inner),
         probabilities: cut.take(scores(plan, division, chunk, true)),
+        inputs: cut.take(inputs(plan, chunk)),
         scratch: cut.take(division.heads(plan).scratch()),
         head: HeadRecord {
             input: cut.take(targets),
@@ -223,11 +226,12 @@ pub(super) fn record_at<P: Part>(
     records: P,
     step: usize,
 ) -> Record<P> {
-    record(plan, division, chunk, records.split(step * record_len(plan, division, chunk)).1).0
+    let place = if plan.checkpoints() { 0 } else { step };
+    record(plan, division, chunk, records.split(place * record_len(plan, division, chunk)).1).0
 }
 
 /// Floats of one record.
-pub(super) fn record_len(plan: &Plan, division: &Division, chunk: &Chunk) -> usize {
+fn record_len(plan: &Plan, division: &Division, chunk: &Chunk) -> usize {
     let (rows, wide) = (chunk.rows, chunk.rows * plan.width);
     let inner = rows * plan.inner;
     let scores = scores(plan, division, chunk, false);
@@ -238,7 +242,19 @@ pub(super) fn record_len(plan: &Plan, division: &Division, chunk: &Chunk) -> usi
 
 /// Probabilities of one application: in its record, or in the memory that all share.
 fn scores(plan: &Plan, division: &Division, chunk: &Chunk, shared: bool) -> usize {
-    if plan.recompute == shared { chunk.rows * division.length * plan.heads } else { 0 }
+    let here = plan.drops_probabilities() == shared;
+    if here { chunk.rows * division.length * plan.heads } else { 0 }
+}
+
+/// Inputs of all blocks, if these are kept.
+fn inputs(plan: &Plan, chunk: &Chunk) -> usize {
+    if plan.checkpoints() { plan.family.depth * chunk.rows * plan.width } else { 0 }
+}
+
+/// Floats of everything that `chunk` keeps of its blocks: records and inputs.
+pub(super) fn kept(plan: &Plan, division: &Division, chunk: &Chunk) -> usize {
+    let inputs = Cut::<&[f32]>::footprint(inputs(plan, chunk));
+    plan.records() * record_len(plan, division, chunk) + inputs
 }
 
 /// Floats that any chunk of the division may need, all its tokens being targets.
@@ -255,6 +271,5 @@ pub(super) fn needed(plan: &Plan, division: &Division, chunk: &Chunk) -> usize {
     let inner = footprint(chunk.rows) + footprint(chunk.rows * plan.inner);
     let scratch = footprint(division.heads(plan).scratch());
     let shared = footprint(scores(plan, division, chunk, true));
-    let records = plan.family.depth * record_len(plan, division, chunk);
-    wide + head + inner + scratch + shared + records
+    wide + head + inner + scratch + shared + kept(plan, division, chunk)
 }

@@ -126,7 +126,8 @@ pub(super) struct Plan {
     pub vector_total: usize,
     /// Entries of all packed matrices.
     pub packed_total: usize,
-    /// Attention probabilities are computed again in the backward pass instead of being kept.
+    /// Values are computed again in the backward pass instead of being kept; see
+    /// [`checkpoints`](Self::checkpoints) for which.
     pub recompute: bool,
     /// The last application is computed at predicted positions only; the bits are the same.
     pub restrict_last: bool,
@@ -343,5 +344,30 @@ impl Plan {
     /// Matrices of the blocks and the head's dense layer: all but the decoder, in layout order.
     pub fn body(&self) -> &[Matrix] {
         &self.matrices[..self.decoder]
+    }
+
+    /// Matrices of the block applied at `step`.
+    pub fn block_matrices(&self, step: usize) -> &[Matrix] {
+        let block = self.block(step);
+        &self.matrices[block.projections[0]..=block.outer]
+    }
+
+    /// Whether only the input of every block is kept, and its other values are computed again.
+    ///
+    /// A block that is applied several times is left out: the gradient of its weights is summed in
+    /// the order of the steps, the backward pass meets them the other way round, and another order
+    /// would give other bits. A single block has nothing that could be dropped meanwhile.
+    pub fn checkpoints(&self) -> bool {
+        self.recompute && !self.family.shared && self.family.depth > 1
+    }
+
+    /// Whether attention probabilities are computed again, and nothing else.
+    pub fn drops_probabilities(&self) -> bool {
+        self.recompute && !self.checkpoints()
+    }
+
+    /// Records of applications that a chunk has room for.
+    pub fn records(&self) -> usize {
+        if self.checkpoints() { 1 } else { self.family.depth }
     }
 }

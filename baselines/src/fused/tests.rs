@@ -288,6 +288,8 @@ fn bits(case: &Case, how: fn(FusedEngine) -> FusedEngine) -> Vec<(u64, Vec<u32>,
         let bits = |values: Vec<f32>| values.iter().map(|v| v.to_bits()).collect();
         let (batch, values) = (case.batch(), parameters(layout, case.seed));
         let mut gradients = vec![f32::NAN; layout.total()];
+        // Twice: the second run meets memory that is full of old values.
+        engine.loss_and_gradients(&values, &batch, &mut gradients).unwrap();
         let loss = engine.loss_and_gradients(&values, &batch, &mut gradients).unwrap();
         let losses = engine.target_losses(&values, &batch).unwrap();
         (loss.loss_nats.to_bits(), bits(losses), bits(gradients))
@@ -317,6 +319,20 @@ proptest! {
     #[test]
     fn invariant_the_last_block_at_targets_has_the_bits_of_the_full_one(case in cases()) {
         same_bits_as_in_full(&case);
+    }
+
+    /// Whole layers or probabilities, computed again by any number of threads.
+    #[test]
+    fn invariant_recomputation_changes_no_bit_on_any_threads(
+        case in cases(), depth in 1usize..6, threads in 1usize..5,
+    ) {
+        let case = Case { depth, ..case };
+        let on = |threads: usize, how: fn(FusedEngine) -> FusedEngine| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| bits(&case, how))
+        };
+        let kept = on(1, |engine| engine);
+        prop_assert!(on(threads, |engine| engine.with_recomputation(true)) == kept);
     }
 }
 

@@ -1,10 +1,10 @@
 //! Chunks that run at the same time, each with memory of its own.
 
-use super::divide::Divide;
+use super::divide::{Divide, for_each};
 use super::head::{self, HeadOutput};
-use super::memory::memory;
+use super::memory::{Memory, memory};
 use super::pass::Pass;
-use super::{backward, forward};
+use super::{backward, forward, weights};
 
 /// Consecutive chunks and what they write for later.
 pub(super) struct Share<'a> {
@@ -20,6 +20,12 @@ pub(super) struct Share<'a> {
 }
 
 impl Share<'_> {
+    /// The same for a while.
+    fn reborrow(&mut self) -> Share<'_> {
+        let Self { first, count, pass, sums, d_embedding, head } = self;
+        Share { first: *first, count: *count, pass, sums, d_embedding, head: head.reborrow() }
+    }
+
     /// The first `at` chunks and the others.
     pub fn divide(self, at: usize) -> (Self, Self) {
         let (pass, plan) = (self.pass, self.pass.plan);
@@ -60,6 +66,16 @@ pub(super) struct Wave<'a> {
     pub arenas: &'a mut [f32],
 }
 
+impl<'a> Wave<'a> {
+    /// The only chunk: its index, its memory and what it writes.
+    fn open(self) -> (&'a Pass<'a>, usize, Memory<&'a mut [f32]>, Share<'a>) {
+        let Self { share, arenas, .. } = self;
+        let (pass, index) = (share.pass, share.first);
+        let memory = memory(pass.plan, &pass.division, &pass.chunk(index), arenas);
+        (pass, index, memory, share)
+    }
+}
+
 impl Divide for Wave<'_> {
     fn pieces(&self) -> usize {
         self.share.count
@@ -78,17 +94,66 @@ impl Divide for Wave<'_> {
 
 /// Forward pass of the wave's only chunk and, if gradients are wanted, its backward pass.
 pub(super) fn run_chunk(wave: Wave) {
-    let Wave { mut share, arenas, .. } = wave;
-    let (pass, index) = (share.pass, share.first);
-    let chunk = pass.chunk(index);
-    let mut memory = memory(pass.plan, &pass.division, &chunk, arenas);
-    forward::encode(pass, index, &mut memory);
-    head::forward(pass, index, &mut memory, &mut share.head);
+    let (pass, index, mut memory, mut share) = wave.open();
+    ahead(pass, index, &mut memory, &mut share);
+    if share.sums.is_empty() {
+        return;
+    }
+    for step in (0..pass.plan.family.depth).rev() {
+        backward::retrace(pass, (index, step), &mut memory, share.sums);
+    }
+    finish(pass, &mut memory, &mut share);
+}
+
+/// The same for all chunks of a wave at once, block by block: of every chunk only the inputs of
+/// its blocks are kept, and the weight gradients of a block are added before the next takes its
+/// place. Every sum has the order that it has over whole chunks, so the bits are the same.
+pub(super) fn run_blocks(
+    mut share: Share,
+    (arenas, stride): (&mut [f32], usize),
+    gradients: &mut [f32],
+) {
+    let (pass, first) = (share.pass, share.first);
+    let depth = pass.plan.family.depth;
+    let wave = Wave { share: share.reborrow(), stride, arenas: &mut *arenas };
+    for_each(wave, &|wave: Wave| {
+        let (pass, index, mut memory, mut share) = wave.open();
+        ahead(pass, index, &mut memory, &mut share);
+    });
+    let head = &pass.plan.matrices[pass.plan.head_dense..=pass.plan.head_dense];
+    weights::accumulate(pass, head, first, (arenas, stride), gradients);
+    for step in (0..depth).rev() {
+        let wave = Wave { share: share.reborrow(), stride, arenas: &mut *arenas };
+        for_each(wave, &|wave: Wave| {
+            let (pass, index, mut memory, share) = wave.open();
+            // The record of the last block is still there.
+            if step + 1 < depth {
+                forward::repeat(pass, (index, step), &mut memory);
+            }
+            backward::retrace(pass, (index, step), &mut memory, share.sums);
+        });
+        let matrices = pass.plan.block_matrices(step);
+        weights::accumulate(pass, matrices, first, (arenas, stride), gradients);
+    }
+    for_each(Wave { share, stride, arenas }, &|wave: Wave| {
+        let (pass, _, mut memory, mut share) = wave.open();
+        finish(pass, &mut memory, &mut share);
+    });
+}
+
+/// Forward pass of chunk `index` and, if gradients are wanted, the head's backward pass.
+fn ahead(pass: &Pass, index: usize, memory: &mut Memory<&mut [f32]>, share: &mut Share) {
+    forward::encode(pass, index, memory);
+    head::forward(pass, index, memory, &mut share.head);
     if share.sums.is_empty() {
         return;
     }
     share.sums.fill(0.0);
-    head::backward(pass, index, &mut memory, share.head.logits, share.sums);
-    backward::encoder(pass, index, &mut memory, share.sums);
+    head::backward(pass, index, memory, share.head.logits, share.sums);
+}
+
+/// From the gradient of the first block's input to that of the summed embeddings.
+fn finish(pass: &Pass, memory: &mut Memory<&mut [f32]>, share: &mut Share) {
+    backward::embedding(pass, memory, share.sums);
     share.d_embedding.copy_from_slice(memory.stream);
 }

@@ -138,6 +138,9 @@ fn applications(
             }
             let input = match (pre_norm, step) {
                 (true, _) => record.attention_normal,
+                (false, _) if plan.checkpoints() => {
+                    &memory.inputs[step * chunk.rows * width..][..chunk.rows * width]
+                }
                 (false, 0) => memory.embedding_normal,
                 (false, _) => at(step - 1).feed_forward_normal,
             };
@@ -168,14 +171,14 @@ fn applications(
 }
 
 /// Adds to `gradients` what the chunks `first..` in `arenas` (pieces of `stride`) contribute to
-/// all matrices but the decoder.
+/// `matrices`, which follow one another in the layout.
 pub(super) fn accumulate(
     pass: &Pass,
+    matrices: &[Matrix],
     first: usize,
     (arenas, stride): (&[f32], usize),
     gradients: &mut [f32],
 ) {
-    let matrices = pass.plan.body();
     let gradients = &mut gradients[matrices[0].range.start..];
     for_each(Accumulation { matrices, gradients }, &|work: Accumulation| {
         let matrix = &work.matrices[0];

@@ -4,11 +4,10 @@ use serde::Serialize;
 
 use super::print;
 use crate::config::compute::DeviceKind;
-use crate::config::model::ModelConfig;
+use crate::config::model::{ComputePath, ModelConfig};
 use crate::error::{HarnessError, Result};
-use crate::experiment::gpu_table;
 use crate::experiment::memory::{self, MemoryPlan, StageBytes, StepShape};
-use crate::experiment::plan::measured_speed;
+use crate::experiment::plan::SpeedBasis;
 use crate::train::checkpoint;
 
 /// Arguments of `plan`.
@@ -155,22 +154,22 @@ fn step_shape(args: &Args) -> Result<StepShape> {
         accumulates: args.micro_batches > 1,
         recompute: args.recompute,
         threads: args.threads.unwrap_or(cores).max(1),
+        path: match args.device {
+            DeviceKind::Cpu => ComputePath::Fused,
+            DeviceKind::Cuda => ComputePath::Reference,
+        },
     })
 }
 
 /// Seconds for `flops` and what the number rests on.
 fn time(args: &Args, flops: f64, threads: usize) -> (f64, String) {
+    let speed = SpeedBasis::of(args.device);
     match args.device {
         DeviceKind::Cpu => {
-            let speed = measured_speed();
             let basis = format!("{threads} threads at {}", speed.explanation);
             (flops / (speed.flops_per_second * threads as f64), basis)
         }
-        DeviceKind::Cuda => {
-            let (gpu, share) = (&gpu_table::GPUS[0], gpu_table::ASSUMED_SHARE);
-            let rate = share * gpu.bf16_flops_per_second;
-            (flops / rate, gpu_table::basis(gpu))
-        }
+        DeviceKind::Cuda => (flops / speed.flops_per_second, speed.explanation),
     }
 }
 

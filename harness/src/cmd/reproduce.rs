@@ -2,12 +2,17 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use toml::Table;
+
 use super::{experiments, print, print_table};
 use crate::config::locate::with_places;
+use crate::config::overrides;
 use crate::config::suggest::did_you_mean;
+use crate::config::text_folder::text_layer;
 use crate::error::{HarnessError, Result};
 use crate::experiment::corpora::Corpora;
 use crate::experiment::definition::Definition;
+use crate::experiment::plan::SpeedBasis;
 use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::experiment::{plan, reproduce, study, tables};
 use crate::input;
@@ -21,10 +26,11 @@ const CLAIMS: &str = "claims";
   crossscale reproduce --dry-run
   crossscale reproduce
   crossscale reproduce --preset laptop --out runs/laptop --jobs 2
+  crossscale reproduce --preset paper --text minipile/data --dry-run
   crossscale reproduce --preset claims --dry-run")]
 pub struct Args {
-    /// Built-in definition (quick, small, laptop, paper), a TOML file, or claims: every registered
-    /// experiment, then the claims page
+    /// Built-in definition (quick, small, laptop, paper, paper-matched), a TOML file, or claims:
+    /// every registered experiment, then the claims page
     #[arg(long, default_value = "quick")]
     preset: String,
     /// Folder of runs and report [default: runs/PRESET]
@@ -36,6 +42,13 @@ pub struct Args {
     /// Seeds of every ladder cell, instead of the preset's
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
+    /// Text file or folder instead of the preset's (.txt, .jsonl, also .gz or .zst; .parquet in
+    /// builds with that feature); files named train…, validation…, test… are those splits
+    #[arg(long)]
+    text: Option<PathBuf>,
+    /// Any key of the definition: path.to.key=value
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
     /// Markdown file whose `crossscale:results` marks get the first table
     #[arg(long, value_name = "FILE")]
     splice: Option<PathBuf>,
@@ -51,6 +64,12 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let jobs = experiments::jobs(args.jobs)?;
     if args.preset == CLAIMS {
+        if args.text.is_some() || !args.sets.is_empty() {
+            return Err(HarnessError::config(
+                "--text and --set change a definition, and registered experiments are fixed",
+                "leave them out, or give another --preset",
+            ));
+        }
         let folder = args.out.clone().unwrap_or_else(|| PathBuf::from(experiments::FOLDER));
         let options = RunnerOptions { folder, jobs, threads: None, quiet: args.quiet };
         return experiments::run_all(options, args.dry_run);
@@ -63,8 +82,11 @@ pub fn run(args: &Args) -> Result<()> {
         let vocab = study::vocabulary(&definition.data, &corpus);
         let ladders = study::ladders(&definition, vocab)?;
         let rows = plan::plan(&definition, &ladders, vocab)?;
-        return print(&plan::readable(&rows, jobs, &plan::measured_speed()));
+        let text = plan::readable(&rows, jobs, &SpeedBasis::of(definition.train.device));
+        return print(&(text + &plan::deviations(&definition)));
     }
+    // An absent device is told before anything is read or trained.
+    crate::device::open(definition.train.device).map_err(without_device)?;
     let command = command(args, &definition);
     let runner = Runner::new(options, crate::train::stop::on_signal()?);
     let study = reproduce::run(&definition, &runner)?;
@@ -81,6 +103,19 @@ pub fn run(args: &Args) -> Result<()> {
     print_table(&tables::comparison(&study, &command)?)?;
     let report = files.first().map_or(folder, Clone::clone);
     print(&format!("\nreport: {}", report.display()))
+}
+
+/// The error of an absent device, with what can be done about it here.
+fn without_device(error: HarnessError) -> HarnessError {
+    match error {
+        HarnessError::Unavailable { what, .. } => HarnessError::Unavailable {
+            what,
+            hint: "this definition is for a GPU: build with --features cuda where there is one, \
+                   look at --dry-run, or --set train.device=cpu"
+                .to_owned(),
+        },
+        other => other,
+    }
 }
 
 /// The folder that `--out` names, or `runs/NAME`; a name from somebody's file leads nowhere else.
@@ -100,21 +135,40 @@ pub(super) fn folder(out: Option<&Path>, name: &str) -> Result<PathBuf> {
 
 /// A built-in definition or that of a TOML file.
 pub(super) fn read_definition(preset: &str) -> Result<Definition> {
+    changed_definition(preset, Table::new(), &[])
+}
+
+/// The same with `layer` laid on it and `sets` applied.
+fn changed_definition(preset: &str, layer: Table, sets: &[String]) -> Result<Definition> {
     let path = Path::new(preset);
-    if path.extension().is_some_and(|extension| extension == "toml") {
-        let text = input::text(path, input::TEXT_BYTES_MAX).map_err(|error| {
+    let is_file = path.extension().is_some_and(|extension| extension == "toml");
+    let text = if is_file {
+        input::text(path, input::TEXT_BYTES_MAX).map_err(|error| {
             HarnessError::input(path, error.to_string(), "give an existing TOML definition")
-        })?;
-        let located = |error| with_places(error, Some(path), &[]);
-        Definition::parse(preset, &text).map_err(located)
+        })?
     } else {
-        Definition::preset(preset)
+        Definition::preset_text(preset)?.to_owned()
+    };
+    let located = |error| with_places(error, is_file.then_some(path), sets);
+    // Parsed as it stands first: an error then points at the text's own line.
+    let definition = Definition::parse(preset, &text).map_err(located)?;
+    if layer.is_empty() && sets.is_empty() {
+        return Ok(definition);
     }
+    let reread = |error: String| HarnessError::config(error, "values must be TOML");
+    let mut table: Table = text.parse().map_err(|e: toml::de::Error| reread(e.to_string()))?;
+    overrides::merge(&mut table, layer);
+    for set in sets {
+        overrides::set(&mut table, set)?;
+    }
+    let text = toml::to_string(&table).map_err(|error| reread(error.to_string()))?;
+    Definition::parse(&format!("{preset} with --text and --set"), &text).map_err(located)
 }
 
 fn definition(args: &Args) -> Result<Definition> {
-    let mut definition =
-        read_definition(&args.preset).map_err(|error| with_claims(error, &args.preset))?;
+    let text = args.text.as_deref().map(text_layer).transpose()?.unwrap_or_default();
+    let mut definition = changed_definition(&args.preset, text, &args.sets)
+        .map_err(|error| with_claims(error, &args.preset))?;
     if let Some(seeds) = args.seeds {
         if seeds == 0 {
             return Err(HarnessError::config("--seeds 0", "give at least one seed"));
@@ -146,5 +200,8 @@ fn with_claims(error: HarnessError, preset: &str) -> HarnessError {
 /// The command that makes this report again, without options that cannot change it.
 fn command(args: &Args, definition: &Definition) -> String {
     let seeds = args.seeds.map_or(String::new(), |_| format!(" --seeds {}", definition.seeds));
-    format!("crossscale reproduce --preset {}{seeds}", args.preset)
+    let text = args.text.as_ref();
+    let text = text.map_or(String::new(), |text| format!(" --text {}", text.display()));
+    let sets: String = args.sets.iter().map(|set| format!(" --set '{set}'")).collect();
+    format!("crossscale reproduce --preset {}{text}{sets}{seeds}", args.preset)
 }

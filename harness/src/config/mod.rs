@@ -10,4 +10,5 @@ pub mod overrides;
 pub mod run;
 pub mod run_presets;
 pub mod suggest;
+pub mod text_folder;
 pub mod train;

@@ -5,7 +5,7 @@ use toml::Table;
 
 use super::budget::Axis;
 use crate::config::data::DataConfig;
-use crate::config::model::ModelConfig;
+use crate::config::model::{ComputePath, ModelConfig};
 use crate::config::overrides::FAMILIES;
 use crate::config::suggest::{did_you_mean, from_message};
 use crate::config::train::TrainConfig;
@@ -16,14 +16,34 @@ const PRESETS: &[(&str, &str)] = &[
     ("small", include_str!("../config/presets/small.toml")),
     ("laptop", include_str!("../config/presets/laptop.toml")),
     ("paper", include_str!("../config/presets/paper.toml")),
+    ("paper-matched", include_str!("../config/presets/paper-matched.toml")),
 ];
 
-/// Learning-rate search of one family at the smallest budget.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Learning-rate search of one family, at the smallest budget unless it says otherwise.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchConfig {
     /// First rate tried; the grid is `center * factor^k`.
     pub center: f64,
+    /// Whether every size has a search of its own, for recipes that tune each size.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub each_size: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Where a published recipe and an experiment part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deviation {
+    /// What is different.
+    pub what: String,
+    /// What was published, as far as it is known.
+    pub published: String,
+    /// What is done here, and what would undo the difference if something can.
+    pub here: String,
 }
 
 /// Rule of every learning-rate search, fixed before any run.
@@ -46,9 +66,18 @@ pub struct SearchRule {
 pub struct FamilyEntry {
     /// Parametrization table.
     pub parametrization: String,
-    /// Learning-rate search at the smallest budget.
+    /// Learning-rate search; left out where the rates are given.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub search: SearchConfig,
-    /// Keys of the family's model table.
+    /// Rates that are given instead of searched for: one for the smallest size, which the
+    /// parametrization carries to the others, or one for every size.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub learning_rates: Vec<f64>,
+    /// Whether the family has one model per entry of `shapes`, each of its own size, instead of
+    /// one per budget; others are compared with it by interpolation.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub own_sizes: bool,
+    /// Keys of the family's model table; a `vocab` in it is the least that its models have.
     #[serde(default)]
     pub model: Table,
     /// Keys that replace those of `[train]` for this family (published recipes).
@@ -58,6 +87,42 @@ pub struct FamilyEntry {
     /// instance); a table with `width` fixes the shape, otherwise the width is solved for.
     #[serde(default)]
     pub shapes: Vec<Table>,
+}
+
+impl std::fmt::Display for Deviation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: published {}; here {}.", self.what, self.published, self.here)
+    }
+}
+
+impl FamilyEntry {
+    /// Whether rates are found or given for every size. Nothing is then carried from size to
+    /// size: every model is the base of its own parametrization, which multiplies by one.
+    pub fn tuned_at_every_size(&self) -> bool {
+        self.search.each_size || self.learning_rates.len() > 1
+    }
+
+    fn validate(&self) -> std::result::Result<(), (String, &'static str)> {
+        let widths = self.shapes.iter().filter(|shape| shape.contains_key("width")).count();
+        if self.own_sizes && (self.shapes.is_empty() || widths < self.shapes.len()) {
+            let problem = "own_sizes without a width in every one of its shapes";
+            return Err((problem.to_owned(), "give shapes = [{ width = N }, …]"));
+        }
+        let rates = &self.learning_rates;
+        let valid = |rate: &f64| rate.is_finite() && *rate > 0.0;
+        if !rates.iter().all(valid) {
+            return Err((format!("learning_rates = {rates:?}"), "give rates above 0"));
+        }
+        if rates.len() > 1 && rates.len() != self.shapes.len() {
+            let problem = format!("{} rates for {} shapes", rates.len(), self.shapes.len());
+            return Err((problem, "give one rate, or one for every shape"));
+        }
+        if rates.is_empty() != valid(&self.search.center) {
+            let problem = "rates must be either given or searched for".to_owned();
+            return Err((problem, "give search.center or learning_rates, one of them"));
+        }
+        Ok(())
+    }
 }
 
 /// Learning rate against width, for one family under several parametrizations.
@@ -103,6 +168,12 @@ pub struct Definition {
     pub data: DataConfig,
     /// Optimiser, schedule, steps.
     pub train: TrainConfig,
+    /// Which implementation computes the runs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub path: ComputePath,
+    /// Where this experiment parts from the published one that it repeats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deviations: Vec<Deviation>,
     /// Probabilistic Transformer.
     pub pt: Option<FamilyEntry>,
     /// BERT.
@@ -123,14 +194,18 @@ impl Definition {
 
     /// The built-in preset called `name`.
     pub fn preset(name: &str) -> Result<Self> {
-        let (_, text) = PRESETS.iter().find(|(known, _)| *known == name).ok_or_else(|| {
+        Self::parse(name, Self::preset_text(name)?)
+    }
+
+    /// Its TOML text.
+    pub fn preset_text(name: &str) -> Result<&'static str> {
+        PRESETS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text).ok_or_else(|| {
             let guess = did_you_mean(name, Self::names());
             HarnessError::config(
                 format!("no preset '{name}'"),
                 format!("{guess}presets are {}", Self::names().join(", ")),
             )
-        })?;
-        Self::parse(name, text)
+        })
     }
 
     /// Reads a definition from TOML text; `origin` is named in errors.
@@ -187,9 +262,22 @@ impl Definition {
             if !FAMILIES.contains(&family.as_str()) {
                 return fail(format!("family '{family}'"), "families are pt, bert, preln, ut");
             }
-            self.entry(family)?;
+            if let Err((problem, hint)) = self.entry(family)?.validate() {
+                return fail(format!("[{family}]: {problem}"), hint);
+            }
+        }
+        if self.families.first().is_some_and(|first| self.has_own_sizes(first)) {
+            return fail(
+                format!("[{}]: own_sizes in the first family", self.families[0]),
+                "put the family first whose sizes are the budgets",
+            );
         }
         Ok(())
+    }
+
+    /// Whether `family` stands at sizes of its own.
+    pub fn has_own_sizes(&self, family: &str) -> bool {
+        self.entry(family).is_ok_and(|entry| entry.own_sizes)
     }
 
     /// The entry of `family`.
@@ -222,14 +310,22 @@ impl Definition {
         Ok(())
     }
 
-    /// The family's model before its width is solved for, with `over` laid on its keys.
-    pub fn template(&self, family: &str, over: Option<&Table>) -> Result<ModelConfig> {
+    /// The family's model over `vocab` ids before its width is solved for, with `over` laid on
+    /// its keys.
+    pub fn template(
+        &self,
+        family: &str,
+        over: Option<&Table>,
+        vocab: usize,
+    ) -> Result<ModelConfig> {
         let mut keys = self.entry(family)?.model.clone();
+        let least = keys.get("vocab").and_then(toml::Value::as_integer).unwrap_or_default();
         if let Some(over) = over {
             crate::config::overrides::merge(&mut keys, over.clone());
         }
         let table = Table::from_iter([(family.to_owned(), toml::Value::Table(keys))]);
-        ModelConfig::from_table(table)
+        let vocab = vocab.max(usize::try_from(least).unwrap_or_default());
+        Ok(ModelConfig::from_table(table)?.with_vocab(vocab))
     }
 
     /// `[train]` with `over` laid on it.

@@ -12,8 +12,12 @@ pub const PLATEAU_MARGIN_NATS: f64 = 0.05;
 /// Builds the whole report; `command` is printed under every table.
 pub fn build(study: &Study, command: &str) -> Result<Document> {
     let definition = &study.definition;
-    let mut results =
-        Section::new("Loss at matched parameters").with(Block::text(&definition.analysis));
+    let own_sizes = definition.families.iter().any(|family| definition.has_own_sizes(family));
+    let mut results = Section::new(match own_sizes {
+        true => "Loss at published sizes",
+        false => "Loss at matched parameters",
+    })
+    .with(Block::text(&definition.analysis));
     for warning in warnings(study) {
         results = results.with(Block::Warning(warning));
     }
@@ -26,7 +30,10 @@ pub fn build(study: &Study, command: &str) -> Result<Document> {
     let mut rates = Section::new("Learning rates").with(Block::text(rates_explained(study))).with(
         Block::Table(tables::rates(
             "learning_rates",
-            "Learning-rate search of every family at the smallest budget",
+            match own_sizes {
+                true => "Learning-rate searches",
+                false => "Learning-rate search of every family at the smallest budget",
+            },
             &study.searches,
             command,
         )?),
@@ -42,13 +49,20 @@ pub fn build(study: &Study, command: &str) -> Result<Document> {
                 command,
             )?));
     }
-    Ok(Document::new(format!("crossscale: {}", definition.name))
+    let mut document = Document::new(format!("crossscale: {}", definition.name))
         .with_section(Section::new("What this is").with(Block::text(format!(
             "{} Made by `{command}`; methods are in METHODOLOGY.md of the repository.",
             sentence(&definition.description)
         ))))
         .with_section(results)
-        .with_section(rates)
+        .with_section(rates);
+    if !definition.deviations.is_empty() {
+        let list = definition.deviations.iter().map(ToString::to_string).collect();
+        document = document.with_section(
+            Section::new("Deviations from the published recipe").with(Block::List(list)),
+        );
+    }
+    Ok(document
         .with_section(
             Section::new("Runs")
                 .with(Block::text("Every run behind this report, diverged ones included."))
@@ -68,17 +82,30 @@ fn sentence(text: &str) -> String {
 
 /// Which rate every family used and why.
 fn rates_explained(study: &Study) -> String {
-    let used: Vec<String> = study
-        .searches
-        .iter()
-        .map(|search| {
-            let best = search.best.map_or("none".to_owned(), |rate| format!("{rate:.3e}"));
-            format!("{} {best}", tables::title(&search.family))
-        })
-        .collect();
-    format!(
+    let shown = |rate: Option<f64>| rate.map_or("none".to_owned(), |rate| format!("{rate:.3e}"));
+    let found = study.searches.iter().map(|search| {
+        let best = shown(search.best);
+        format!("{} {best}", tables::title(&search.family))
+    });
+    let entry = |family: &String| study.definition.entry(family).ok();
+    let families = || study.definition.families.iter().filter_map(|f| Some((f, entry(f)?)));
+    let given = families().filter(|(_, entry)| !entry.learning_rates.is_empty());
+    let given = given.map(|(family, entry)| {
+        let rates: Vec<String> = entry.learning_rates.iter().map(|&r| shown(Some(r))).collect();
+        format!("{} {} (published)", tables::title(family), rates.join(", "))
+    });
+    let used: Vec<String> = found.chain(given).collect();
+    let apart = families().any(|(_, e)| e.tuned_at_every_size() || !e.learning_rates.is_empty());
+    let rule = if apart {
+        "Rates are the published ones where they are known. A family with one rate keeps it at \
+         all sizes through its parametrization; one with a rate for every size needs none. The \
+         others were tuned by the same rule, at every size where the published runs were"
+    } else {
         "Every family was tuned by the same rule at the smallest budget and keeps its rate at the \
-         larger ones through its parametrization: {}. Rates of different families are not \
+         larger ones through its parametrization"
+    };
+    format!(
+        "{rule}: {}. Rates of different families are not \
          comparable: PT's hidden tensors use the rate over the base width.",
         used.join(", ")
     )
@@ -93,7 +120,6 @@ pub fn warnings(study: &Study) -> Vec<String> {
             tables::title(&search.family)
         ));
     }
-    let largest = study.definition.budgets.len() - 1;
     for cell in &study.cells {
         let name = tables::title(&cell.family);
         let diverged = cell.runs.iter().filter(|run| run.loss_nats.is_none()).count();
@@ -101,13 +127,13 @@ pub fn warnings(study: &Study) -> Vec<String> {
             warnings.push(format!(
                 "{diverged} of {} runs of {name} at budget {} diverged.",
                 cell.runs.len(),
-                study.definition.budgets[cell.budget]
+                study.budget(cell)
             ));
         }
         let stuck = cell.runs.iter().any(|run| {
             run.loss_nats.is_some_and(|loss| loss > run.unigram_loss_nats - PLATEAU_MARGIN_NATS)
         });
-        if cell.budget == largest && stuck {
+        if study.is_largest(cell) && stuck {
             warnings.push(format!(
                 "{name} has not left the unigram plateau at the largest budget: its loss there \
                  says nothing about the architecture."

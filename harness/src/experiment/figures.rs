@@ -175,8 +175,7 @@ fn training_curve(label: &str, runs: &[&RunRecord]) -> TrainingCurve {
 
 /// Held-out loss during training at the largest budget.
 pub fn training_curves(study: &Study, command: &str) -> Result<Figure> {
-    let largest = study.definition.budgets.len() - 1;
-    let cells: Vec<_> = study.cells.iter().filter(|cell| cell.budget == largest).collect();
+    let cells: Vec<_> = study.cells.iter().filter(|cell| study.is_largest(cell)).collect();
     let curves = cells
         .iter()
         .map(|cell| training_curve(title(&cell.family), &cell.runs.iter().collect::<Vec<_>>()))

@@ -58,13 +58,13 @@ pub fn utilisation(name: &str, model_flops: f64, step_seconds: f64) -> Option<Ut
     Some(Utilisation { peak_flops_per_second, model_flops_utilisation })
 }
 
-/// Sentence that an estimate for `gpu` carries.
+/// Sentence that an estimate for `gpu` carries. `train` computes in f32 on a GPU.
 pub fn basis(gpu: &GpuRate) -> String {
     format!(
-        "{:.0} % (assumed) of {:.0} TFLOP/s, the data sheet's dense bf16 rate of one {}; not run \
-         on a GPU yet",
+        "{:.0} % (assumed) of {:.0} TFLOP/s, the data sheet's f32 rate of one {}; evaluation and \
+         reading the text not counted; not run on a GPU yet",
         100.0 * ASSUMED_SHARE,
-        gpu.bf16_flops_per_second / 1e12,
+        gpu.f32_flops_per_second / 1e12,
         gpu.name
     )
 }

@@ -31,6 +31,8 @@ pub struct StepShape {
     pub recompute: bool,
     /// Threads of the run.
     pub threads: usize,
+    /// Which implementation computes.
+    pub path: ComputePath,
 }
 
 impl StepShape {
@@ -48,6 +50,7 @@ impl StepShape {
             accumulates: train.parts() > 1,
             recompute: train.recompute,
             threads,
+            path: run.path,
         }
     }
 
@@ -88,8 +91,8 @@ pub struct MemoryPlan {
     pub stages: Vec<StageBytes>,
 }
 
-/// Predicts the memory of training `model` with steps of shape `step` on the fused path. Where
-/// that path lacks the family, activations are a rough count of the reference path's tensors.
+/// Predicts the memory of training `model` with steps of shape `step`. On the reference path, and
+/// where the fused one lacks the family, activations are a rough count of tensors.
 pub fn predict(model: &ModelConfig, step: StepShape) -> Result<MemoryPlan> {
     let total = model.layout()?.total() as u64;
     let stages = stages(model, &step).unwrap_or_default();
@@ -112,6 +115,9 @@ pub fn predict(model: &ModelConfig, step: StepShape) -> Result<MemoryPlan> {
 
 /// What the fused engine says; `None` if there is none for this model.
 fn stages(model: &ModelConfig, step: &StepShape) -> Option<Vec<MemoryPart>> {
+    if step.path == ComputePath::Reference {
+        return None;
+    }
     let table = Parametrization::built_in("standard").ok()?;
     let compute =
         Compute { path: ComputePath::Fused, recompute: step.recompute, ..Compute::default() };

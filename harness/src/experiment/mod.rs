@@ -23,4 +23,6 @@ pub mod sweep;
 pub mod tables;
 
 #[cfg(test)]
+mod paper_tests;
+#[cfg(test)]
 mod published_tests;

@@ -8,9 +8,11 @@ use models::parameters::Role;
 
 use super::budget::Workload;
 use super::definition::Definition;
+use super::gpu_table;
 use super::memory::{self, MemoryPlan, StepShape};
-use super::study::Ladder;
+use super::study::{self, Ladder};
 use crate::cmd::plan::grouped;
+use crate::config::compute::DeviceKind;
 use crate::config::model::ModelConfig;
 use crate::config::train::TrainConfig;
 use crate::error::Result;
@@ -47,6 +49,25 @@ pub struct SpeedBasis {
     pub flops_per_second: f64,
     /// Where the number comes from.
     pub explanation: String,
+    /// What it is the speed of: one thread, or one GPU.
+    pub device: DeviceKind,
+}
+
+impl SpeedBasis {
+    /// What `device` reaches: this machine's thread, timed now, or a GPU by its data sheet.
+    pub fn of(device: DeviceKind) -> Self {
+        match device {
+            DeviceKind::Cpu => measured_speed(),
+            DeviceKind::Cuda => {
+                let gpu = &gpu_table::GPUS[0];
+                Self {
+                    flops_per_second: gpu_table::ASSUMED_SHARE * gpu.f32_flops_per_second,
+                    explanation: gpu_table::basis(gpu),
+                    device,
+                }
+            }
+        }
+    }
 }
 
 fn planned(
@@ -67,6 +88,7 @@ fn planned(
         accumulates: train.parts() > 1,
         recompute: train.recompute,
         threads: 1,
+        path: definition.path,
     };
     Ok(PlannedRuns {
         stage,
@@ -95,10 +117,13 @@ pub fn plan(definition: &Definition, ladders: &[Ladder], vocab: usize) -> Result
         let context = (definition, &train);
         let name = &entry.parametrization;
         let range = (fewest, rule.points_max);
-        rows.push(planned("search", name, &ladder.models[0], range, context)?);
+        let searched = study::searched(definition, ladder)?;
+        for model in &ladder.models[searched.clone()] {
+            rows.push(planned("search", name, model, range, context)?);
+        }
         for (index, model) in ladder.models.iter().enumerate() {
             let mut count = definition.seeds as usize;
-            if index == 0 && (1..=definition.seeds).contains(&rule.seed) {
+            if searched.contains(&index) && (1..=definition.seeds).contains(&rule.seed) {
                 count -= 1; // the winning search run is this cell's run of the same seed
             }
             rows.push(planned("ladder", name, model, (count, count), context)?);
@@ -109,7 +134,7 @@ pub fn plan(definition: &Definition, ladders: &[Ladder], vocab: usize) -> Result
         let mut over = entry.train.clone();
         crate::config::overrides::merge(&mut over, transfer.train.clone());
         let train = definition.train_with(&over)?;
-        let template = definition.template(&transfer.family, None)?.with_vocab(vocab);
+        let template = definition.template(&transfer.family, None, vocab)?;
         for (rank, name) in transfer.parametrizations.iter().enumerate() {
             for &width in transfer.widths.iter().skip(usize::from(rank > 0)) {
                 let seeds = transfer.seeds as usize;
@@ -124,8 +149,9 @@ pub fn plan(definition: &Definition, ladders: &[Ladder], vocab: usize) -> Result
 
 /// The plan as text: one line per shape, then totals and the time with its basis.
 pub fn readable(rows: &[PlannedRuns], jobs: usize, basis: &SpeedBasis) -> String {
+    let gpu = basis.device == DeviceKind::Cuda;
     let mut text = format!(
-        "{:<9} {:<7} {:<14} {:>6} {:>6} {:>12} {:>12} {:>11} {:>11} {:>9} {:>7}\n",
+        "{:<9} {:<7} {:<14} {:>6} {:>6} {:>12} {:>12} {:>11} {:>11} {:>9} {:>7}{}\n",
         "stage",
         "family",
         "parametriz.",
@@ -136,34 +162,19 @@ pub fn readable(rows: &[PlannedRuns], jobs: usize, basis: &SpeedBasis) -> String
         "FLOPs/token",
         "tokens",
         "memory",
-        "runs"
+        "runs",
+        if gpu { "  GPU-h/run" } else { "" }
     );
     let (mut fewest, mut most) = (0.0, 0.0);
     let (mut runs_fewest, mut runs_most) = (0, 0);
     for row in rows {
-        let dimensions = row.model.dimensions();
-        let count = if row.runs.0 == row.runs.1 {
-            row.runs.0.to_string()
-        } else {
-            format!("{}–{}", row.runs.0, row.runs.1)
-        };
-        writeln!(
-            text,
-            "{:<9} {:<7} {:<14} {:>6} {:>6} {:>12} {:>12} {:>11.3e} {:>11} {:>7}MB {:>7}",
-            row.stage,
-            row.model.family(),
-            row.parametrization,
-            dimensions.width,
-            dimensions.depth,
-            grouped(row.parameters_total as u64),
-            grouped(row.parameters_non_embedding as u64),
-            row.flops_per_token,
-            grouped(row.tokens),
-            row.memory.peak.div_ceil(1_000_000),
-            count
-        )
-        .expect("writing to a string cannot fail");
         let cost = row.flops_per_token * row.tokens as f64;
+        text.push_str(&line(row));
+        if gpu {
+            let hours = cost / basis.flops_per_second / 3600.0;
+            write!(text, " {hours:>10.1}").expect("writing to a string cannot fail");
+        }
+        text.push('\n');
         fewest += cost * row.runs.0 as f64;
         most += cost * row.runs.1 as f64;
         runs_fewest += row.runs.0;
@@ -171,16 +182,56 @@ pub fn readable(rows: &[PlannedRuns], jobs: usize, basis: &SpeedBasis) -> String
     }
     text.push('\n');
     text.push_str(&roles(rows));
-    let minutes = |flops: f64| flops / (basis.flops_per_second * jobs as f64) / 60.0;
+    let hours = |flops: f64| flops / basis.flops_per_second / 3600.0;
+    let time = if gpu {
+        format!("time {:.0} to {:.0} GPU-hours", hours(fewest), hours(most))
+    } else {
+        let minutes = |flops: f64| 60.0 * hours(flops) / jobs as f64;
+        format!("time {:.1} to {:.1} minutes with {jobs} jobs", minutes(fewest), minutes(most))
+    };
     write!(
         text,
         "\n{runs_fewest} to {runs_most} runs, {fewest:.3e} to {most:.3e} FLOPs\n\
-         time {:.1} to {:.1} minutes with {jobs} jobs\nbasis: {}",
-        minutes(fewest),
-        minutes(most),
+         {time}\nbasis: {}",
         basis.explanation
     )
     .expect("writing to a string cannot fail");
+    text
+}
+
+/// One shape.
+fn line(row: &PlannedRuns) -> String {
+    let dimensions = row.model.dimensions();
+    let count = if row.runs.0 == row.runs.1 {
+        row.runs.0.to_string()
+    } else {
+        format!("{}–{}", row.runs.0, row.runs.1)
+    };
+    format!(
+        "{:<9} {:<7} {:<14} {:>6} {:>6} {:>12} {:>12} {:>11.3e} {:>11} {:>7}MB {:>7}",
+        row.stage,
+        row.model.family(),
+        row.parametrization,
+        dimensions.width,
+        dimensions.depth,
+        grouped(row.parameters_total as u64),
+        grouped(row.parameters_non_embedding as u64),
+        row.flops_per_token,
+        grouped(row.tokens),
+        row.memory.peak.div_ceil(1_000_000),
+        count
+    )
+}
+
+/// Where `definition` parts from the published recipe, one line each; empty without any.
+pub fn deviations(definition: &Definition) -> String {
+    if definition.deviations.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n\ndeviations from the published recipe".to_owned();
+    for deviation in &definition.deviations {
+        write!(text, "\n- {deviation}").expect("writing to a string cannot fail");
+    }
     text
 }
 
@@ -241,5 +292,6 @@ pub fn measured_speed() -> SpeedBasis {
             100.0 * ASSUMED_SHARE,
             rate / 1e9
         ),
+        device: DeviceKind::Cpu,
     }
 }

@@ -12,17 +12,18 @@ use super::setting::Setting;
 use super::source::{Gathered, RunSource};
 use super::sweep::{self, Sweep};
 use crate::config::data::{DataConfig, TokenizerKind};
-use crate::config::model::{ComputePath, ModelConfig};
+use crate::config::model::ModelConfig;
 use crate::config::run::RunConfig;
 use crate::corpus::Corpus;
 use crate::error::{HarnessError, Result};
 
-/// The shapes of one family, one per budget.
+/// The shapes of one family, one per budget or per size of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ladder {
     /// Family name.
     pub family: String,
-    /// Models in budget order; the first is the base of the parametrization.
+    /// Models in order of size; the first is the base of the parametrization, unless the family
+    /// is tuned at every size.
     pub models: Vec<ModelConfig>,
 }
 
@@ -45,10 +46,10 @@ pub struct SearchOutcome {
     pub complete: bool,
 }
 
-/// All seeds of one family at one budget.
+/// All seeds of one family at one size.
 #[derive(Debug, Clone)]
 pub struct Cell {
-    /// Index into the definition's budgets.
+    /// Index into the definition's budgets, or into the family's own sizes.
     pub budget: usize,
     /// Family name.
     pub family: String,
@@ -63,7 +64,7 @@ pub struct Study {
     pub definition: Definition,
     /// Shapes.
     pub ladders: Vec<Ladder>,
-    /// Searches at the smallest budget, in family order.
+    /// Searches in family order, of one family in order of size.
     pub searches: Vec<SearchOutcome>,
     /// Ladder cells, by budget, then family.
     pub cells: Vec<Cell>,
@@ -81,6 +82,26 @@ impl Study {
             cells: Vec::new(),
             transfer: Vec::new(),
         })
+    }
+
+    /// Number of sizes at which `family` is trained.
+    pub fn sizes(&self, family: &str) -> usize {
+        let ladder = self.ladders.iter().find(|ladder| ladder.family == family);
+        ladder.map_or(0, |ladder| ladder.models.len())
+    }
+
+    /// Whether `cell` is the largest of its family.
+    pub fn is_largest(&self, cell: &Cell) -> bool {
+        cell.budget + 1 == self.sizes(&cell.family)
+    }
+
+    /// The budget that `cell` meets: its own parameters where its family has sizes of its own.
+    pub fn budget(&self, cell: &Cell) -> f64 {
+        let own = || cell.runs.first().map_or(f64::NAN, |run| run.parameters_total as f64);
+        match self.definition.has_own_sizes(&cell.family) {
+            true => own(),
+            false => self.definition.budgets[cell.budget],
+        }
     }
 
     /// Every run: searches, transfer, ladder.
@@ -102,7 +123,7 @@ pub fn vocabulary(data: &DataConfig, corpus: &Corpus) -> usize {
     }
 }
 
-/// The shapes of every family at every budget.
+/// The shapes of every family at every budget, or at its own sizes.
 pub fn ladders(definition: &Definition, vocab: usize) -> Result<Vec<Ladder>> {
     let workload =
         Workload { length: definition.data.length, target_share: definition.data.masking.share };
@@ -111,16 +132,15 @@ pub fn ladders(definition: &Definition, vocab: usize) -> Result<Vec<Ladder>> {
         .iter()
         .map(|family| {
             let entry = definition.entry(family)?;
-            let models = definition
-                .budgets
-                .iter()
-                .enumerate()
-                .map(|(index, &budget)| {
+            let count = if entry.own_sizes { entry.shapes.len() } else { definition.budgets.len() };
+            let models = (0..count)
+                .map(|index| {
                     let shape = entry.shapes.get(index);
-                    let template = definition.template(family, shape)?.with_vocab(vocab);
+                    let template = definition.template(family, shape, vocab)?;
                     if shape.is_some_and(|shape| shape.contains_key("width")) {
                         return Ok(template);
                     }
+                    let budget = definition.budgets[index];
                     budget::solve(&template, budget, definition.axis, workload)
                 })
                 .collect::<Result<Vec<_>>>()?;
@@ -150,7 +170,7 @@ fn run_config(
     let mut over = definition.entry(subject.family)?.train.clone();
     crate::config::overrides::merge(&mut over, subject.train.cloned().unwrap_or_default());
     let train = definition.train_with(&over)?;
-    let setting = Setting { data: &definition.data, train, path: ComputePath::Fused };
+    let setting = Setting { data: &definition.data, train, path: definition.path };
     setting.run(subject.model, subject.base, subject.parametrization, rate, seed)
 }
 
@@ -162,40 +182,77 @@ pub(super) fn ladder_run(
     rate: f64,
     seed: u64,
 ) -> Result<RunConfig> {
+    let entry = definition.entry(&ladder.family)?;
     let subject = Subject {
         family: &ladder.family,
         model: &ladder.models[index],
-        base: &ladder.models[0],
-        parametrization: &definition.entry(&ladder.family)?.parametrization,
+        base: &ladder.models[if entry.tuned_at_every_size() { index } else { 0 }],
+        parametrization: &entry.parametrization,
         train: None,
     };
     run_config(definition, subject, rate, seed)
 }
 
-/// Learning-rate search of every family at the smallest budget.
+/// Sizes at which the rates of `ladder` are searched for, by index.
+pub(super) fn searched(definition: &Definition, ladder: &Ladder) -> Result<std::ops::Range<usize>> {
+    let entry = definition.entry(&ladder.family)?;
+    Ok(match (entry.learning_rates.is_empty(), entry.search.each_size) {
+        (false, _) => 0..0,
+        (true, false) => 0..1,
+        (true, true) => 0..ladder.models.len(),
+    })
+}
+
+/// Learning-rate searches of every family that has no given rates.
 fn search_rates(
     definition: &Definition,
     ladders: &[Ladder],
     source: &dyn RunSource,
 ) -> Result<Gathered<Vec<SearchOutcome>>> {
-    let searches = ladders.iter().map(|ladder| {
+    let mut searches = Vec::new();
+    for ladder in ladders {
         let entry = definition.entry(&ladder.family)?;
-        let sweep = Sweep {
-            family: &ladder.family,
-            parametrization: &entry.parametrization,
-            width: ladder.models[0].dimensions().width,
-            center: entry.search.center,
-            seeds: vec![definition.search_rule.seed],
-        };
-        sweep.gather(&definition.search_rule, source, |rate, seed| {
-            ladder_run(definition, ladder, 0, rate, seed)
-        })
-    });
+        for index in searched(definition, ladder)? {
+            let sweep = Sweep {
+                family: &ladder.family,
+                parametrization: &entry.parametrization,
+                width: ladder.models[index].dimensions().width,
+                center: entry.search.center,
+                seeds: vec![definition.search_rule.seed],
+            };
+            searches.push(sweep.gather(&definition.search_rule, source, |rate, seed| {
+                ladder_run(definition, ladder, index, rate, seed)
+            }));
+        }
+    }
     sweep::together(searches)
 }
 
-/// Every family at every budget and seed, at its own best rate; families whose search is not
-/// over are left out.
+/// The rate of model `index` of `ladder`: given, or found by the searches; `None` while the
+/// search is not over.
+fn rate(
+    definition: &Definition,
+    ladder: &Ladder,
+    index: usize,
+    searches: &[SearchOutcome],
+) -> Result<Option<f64>> {
+    let entry = definition.entry(&ladder.family)?;
+    if let Some(last) = entry.learning_rates.len().checked_sub(1) {
+        return Ok(Some(entry.learning_rates[index.min(last)]));
+    }
+    let of_size = if entry.search.each_size { index } else { 0 };
+    let mut own = searches.iter().filter(|search| search.family == ladder.family);
+    let Some(search) = own.nth(of_size).filter(|search| search.complete) else { return Ok(None) };
+    search.best.map(Some).ok_or_else(|| {
+        HarnessError::config(
+            format!("every learning rate of {} diverged", ladder.family),
+            format!("lower [{}] search.center", ladder.family),
+        )
+    })
+}
+
+/// Every family at every size and seed, at its own best rate; sizes whose search is not over are
+/// left out.
 fn gather_ladder(
     definition: &Definition,
     ladders: &[Ladder],
@@ -203,17 +260,10 @@ fn gather_ladder(
     source: &dyn RunSource,
 ) -> Result<Gathered<Vec<Cell>>> {
     let (mut cells, mut wanted) = (Vec::new(), Vec::new());
-    for budget in 0..definition.budgets.len() {
-        for (ladder, search) in ladders.iter().zip(searches) {
-            if !search.complete {
-                continue;
-            }
-            let rate = search.best.ok_or_else(|| {
-                HarnessError::config(
-                    format!("every learning rate of {} diverged", ladder.family),
-                    format!("lower [{}] search.center", ladder.family),
-                )
-            })?;
+    let sizes = ladders.iter().map(|ladder| ladder.models.len()).max().unwrap_or(0);
+    for budget in 0..sizes {
+        for ladder in ladders.iter().filter(|ladder| budget < ladder.models.len()) {
+            let Some(rate) = rate(definition, ladder, budget, searches)? else { continue };
             let mut runs = Vec::new();
             for seed in 1..=definition.seeds {
                 let run = ladder_run(definition, ladder, budget, rate, seed)?;
@@ -240,7 +290,7 @@ fn gather_transfer(
     let Some(transfer) = &definition.transfer else {
         return Ok(Gathered { outcome: Vec::new(), wanted: Vec::new() });
     };
-    let template = definition.template(&transfer.family, None)?.with_vocab(vocab);
+    let template = definition.template(&transfer.family, None, vocab)?;
     let base_width = transfer.widths[0];
     let mut searches = Vec::new();
     for (rank, parametrization) in transfer.parametrizations.iter().enumerate() {

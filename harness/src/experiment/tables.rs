@@ -3,6 +3,9 @@
 use reports::{Cell, Column, Estimate, Provenance, Table};
 
 use super::record::RunRecord;
+use super::registered::claim::SizeAxis;
+use super::registered::ladder::{self, Row};
+use super::registered::verdicts;
 use super::study::{Cell as LadderCell, SearchOutcome, Study};
 use crate::error::Result;
 use crate::statistics::{self, EQUIVALENCE_MARGIN_NATS, VERDICT_RULE};
@@ -51,6 +54,21 @@ fn median(mut values: Vec<f64>) -> f64 {
     if values.is_empty() { f64::NAN } else { values[values.len() / 2] }
 }
 
+/// Families that are compared at sizes of their own.
+fn own_sizes(study: &Study) -> Vec<String> {
+    let families = study.definition.families.iter();
+    families.filter(|family| study.definition.has_own_sizes(family)).cloned().collect()
+}
+
+/// What the losses of a study are compared at.
+pub fn caption(study: &Study) -> &'static str {
+    if own_sizes(study).is_empty() {
+        "Held-out masked-language-modelling loss at matched total parameters"
+    } else {
+        "Held-out masked-language-modelling loss at published sizes"
+    }
+}
+
 /// Budget, model, sizes, cost and held-out loss.
 pub fn comparison(study: &Study, command: &str) -> Result<Table> {
     let columns = vec![
@@ -71,15 +89,25 @@ pub fn comparison(study: &Study, command: &str) -> Result<Table> {
         Column::number("tokens_per_second", "speed", "tokens/s"),
         Column::number("wall_seconds", "time", "s per run"),
     ];
-    let caption = "Held-out masked-language-modelling loss at matched total parameters";
-    let mut table = Table::new("comparison", caption, columns)
-        .with_rule(
-            "Each row is one model at one budget; its parameters are within 1 % of the budget. \
-             Loss is the mean over fixed masked positions of the validation text after the last \
-             step, with a 95 % Student-t interval over seeds. Parameters are matched, compute is \
+    let own = own_sizes(study);
+    let sizes = if own.is_empty() {
+        "its parameters are within 1 % of the budget".to_owned()
+    } else {
+        let own: Vec<&str> = own.iter().map(|family| title(family)).collect();
+        format!("the budgets of {} are their own sizes, not matched", own.join(" and "))
+    };
+    let when = match study.definition.train.keep_best {
+        true => "at its best evaluation",
+        false => "after the last step",
+    };
+    let mut table = Table::new("comparison", caption(study), columns)
+        .with_rule(format!(
+            "Each row is one model at one budget; {sizes}. \
+             Loss is the mean over fixed masked positions of the validation text {when}, \
+             with a 95 % Student-t interval over seeds. Parameters are matched, compute is \
              not: PT and UT reuse their weights, see the FLOPs column. Speed and time depend on \
              the machine and on what ran beside.",
-        )
+        ))
         .with_provenance(Provenance::new(
             command,
             ids(study.cells.iter().flat_map(|cell| &cell.runs)),
@@ -90,7 +118,7 @@ pub fn comparison(study: &Study, command: &str) -> Result<Table> {
         let loss = loss_estimate(&cell.runs);
         let seconds = median(cell.runs.iter().map(|run| run.seconds).collect());
         table.push(vec![
-            Cell::count(study.definition.budgets[cell.budget] as u64),
+            Cell::count(study.budget(cell) as u64),
             Cell::text(title(&cell.family)),
             Cell::text(&run.config.parametrization.name),
             Cell::count(dimensions.width),
@@ -115,21 +143,22 @@ fn speeds(runs: &[RunRecord]) -> Vec<f64> {
     runs.iter().map(RunRecord::tokens_per_second).collect()
 }
 
-/// One row per budget, one loss per family: the table of the front page.
+/// One row per budget, one loss per family that is trained there: the table of the front page.
 pub fn summary(study: &Study, command: &str) -> Result<Table> {
     let mut columns = vec![Column::number("budget", "total parameters", "")];
-    for family in &study.definition.families {
+    let own = own_sizes(study);
+    let families = || study.definition.families.iter().filter(|family| !own.contains(family));
+    for family in families() {
         columns.push(Column::estimate(&format!("{family}_loss_nats"), title(family), "nats"));
     }
     columns.push(Column::number("unigram_loss_nats", "unigram", "nats"));
     let runs = || study.cells.iter().flat_map(|cell| &cell.runs);
     // Its numbers are those of the first table of the report, whose file it names.
-    let caption = "Held-out masked-language-modelling loss at matched total parameters";
-    let mut table = Table::new("comparison", caption, columns)
+    let mut table = Table::new("comparison", caption(study), columns)
         .with_provenance(Provenance::new(command, ids(runs())));
     for (index, budget) in study.definition.budgets.iter().enumerate() {
         let mut row = vec![Cell::count(*budget as u64)];
-        for family in &study.definition.families {
+        for family in families() {
             let cell =
                 study.cells.iter().find(|cell| cell.budget == index && cell.family == *family);
             let loss = cell.and_then(|cell| loss_estimate(&cell.runs));
@@ -142,9 +171,11 @@ pub fn summary(study: &Study, command: &str) -> Result<Table> {
     Ok(table)
 }
 
-/// PT minus every baseline at every budget, paired by seed.
+/// PT minus every baseline at every budget, paired by seed; baselines with sizes of their own are
+/// interpolated at PT's.
 pub fn differences(study: &Study, command: &str) -> Result<Table> {
-    let columns = vec![
+    let own = own_sizes(study);
+    let mut columns = vec![
         Column::number("budget", "budget", ""),
         Column::text("baseline", "baseline"),
         Column::estimate("difference_nats", "PT − baseline", "nats"),
@@ -152,34 +183,56 @@ pub fn differences(study: &Study, command: &str) -> Result<Table> {
         Column::text("verdict", "PT is"),
         Column::number("seeds_to_resolve", "seeds to decide", ""),
     ];
+    let mut rule = format!("{VERDICT_RULE} The margin is {EQUIVALENCE_MARGIN_NATS} nats.");
+    if !own.is_empty() {
+        columns.insert(2, Column::text("range", "baseline taken"));
+        rule.push_str(ladder::INTERPOLATION_RULE);
+    }
     let mut table =
         Table::new("differences", "Paired differences at equal total parameters", columns)
-            .with_rule(format!("{VERDICT_RULE} The margin is {EQUIVALENCE_MARGIN_NATS} nats."))
+            .with_rule(rule)
             .with_provenance(Provenance::new(
                 command,
                 ids(study.cells.iter().flat_map(|cell| &cell.runs)),
             ));
+    let mut rows = matched_rows(study)?;
+    rows.extend(ladder::axis_rows(study, "pt", &own, &[SizeAxis::TotalParameters]));
+    for (row, comparison) in rows.iter().zip(verdicts::comparisons(&rows)) {
+        let mut cells = vec![
+            Cell::count(row.size as u64),
+            Cell::text(title(&row.baseline)),
+            estimate(&row.differences).map_or(Cell::Diverged, Cell::Estimate),
+            Cell::or_missing(comparison.p_value_holm, |p| Cell::significant(p, 2)),
+            Cell::verdict(comparison.verdict),
+            Cell::or_missing(comparison.seeds_to_resolve, Cell::count),
+        ];
+        if !own.is_empty() {
+            cells.insert(2, Cell::text(row.baseline_taken()));
+        }
+        table.push(cells)?;
+    }
+    Ok(table)
+}
+
+/// PT minus the baselines at the same budget, finished seeds only.
+fn matched_rows(study: &Study) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for cell in study.cells.iter().filter(|cell| cell.family != "pt") {
+    let matched = |cell: &&LadderCell| !study.definition.has_own_sizes(&cell.family);
+    for cell in study.cells.iter().filter(|cell| cell.family != "pt").filter(matched) {
         let pt =
             study.cells.iter().find(|other| other.family == "pt" && other.budget == cell.budget);
         let Some(pt) = pt else { continue };
         let pairing = statistics::pair_common_seeds(&losses(pt), &losses(cell))?;
-        rows.push((cell, pairing.differences()));
+        rows.push(Row {
+            budget: cell.budget,
+            baseline: cell.family.clone(),
+            axis: None,
+            size: study.budget(cell),
+            bound: None,
+            differences: pairing.differences(),
+        });
     }
-    let family: Vec<&[f64]> = rows.iter().map(|(_, differences)| differences.as_slice()).collect();
-    let comparisons = statistics::compare_family(&family, EQUIVALENCE_MARGIN_NATS);
-    for ((cell, differences), comparison) in rows.iter().zip(comparisons) {
-        table.push(vec![
-            Cell::count(study.definition.budgets[cell.budget] as u64),
-            Cell::text(title(&cell.family)),
-            estimate(differences).map_or(Cell::Diverged, Cell::Estimate),
-            Cell::or_missing(comparison.p_value_holm, |p| Cell::significant(p, 2)),
-            Cell::verdict(comparison.verdict),
-            Cell::or_missing(comparison.seeds_to_resolve, Cell::count),
-        ])?;
-    }
-    Ok(table)
+    Ok(rows)
 }
 
 /// Every rate that a search tried.

@@ -5,7 +5,7 @@ use reports::{Block, Cell, Column, Figure, Provenance, Table};
 use super::{Chapter, own_name};
 use crate::error::Result;
 use crate::experiment::registered::claim::{Claim, Test};
-use crate::experiment::registered::ladder::{self, Bound, Row};
+use crate::experiment::registered::ladder::{self, Row};
 use crate::experiment::registered::verdicts;
 use crate::experiment::study::Study;
 use crate::experiment::{document, figures, tables};
@@ -32,8 +32,7 @@ pub fn blocks(claims: &[Claim], chapter: &Chapter, study: &Study) -> Result<Vec<
             blocks.push(Block::Figure(renamed_figure(chapter, figure)));
         }
     }
-    let largest = study.definition.budgets.len() - 1;
-    if study.cells.iter().any(|cell| cell.budget == largest && !cell.runs.is_empty()) {
+    if study.cells.iter().any(|cell| study.is_largest(cell) && !cell.runs.is_empty()) {
         let figure = figures::training_curves(study, &command)?;
         blocks.push(Block::Figure(renamed_figure(chapter, figure)));
     }
@@ -108,12 +107,7 @@ fn comparison(
             Cell::count(study.definition.budgets[row.budget] as u64),
             Cell::significant(row.size, 3),
             Cell::text(tables::title(&row.baseline)),
-            Cell::text(match (row.bound, row.axis) {
-                (None, None) => "at the same budget",
-                (None, Some(_)) => "between its budgets",
-                (Some(Bound::Larger), _) => "its largest (a bound)",
-                (Some(Bound::Smaller), _) => "its smallest (a bound)",
-            }),
+            Cell::text(row.baseline_taken()),
             Cell::or_missing(found.difference, |found| Cell::Estimate(tables::shown(found))),
             Cell::or_missing(found.p_value_holm, |p| Cell::significant(p, 2)),
             Cell::verdict(found.verdict),

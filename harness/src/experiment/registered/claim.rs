@@ -80,6 +80,8 @@ pub enum Test {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SizeAxis {
+    /// All parameters, for baselines whose sizes are not those of the candidate.
+    TotalParameters,
     /// Training FLOPs of the whole run.
     TrainingFlops,
     /// Parameters outside embeddings and decoder.
@@ -92,6 +94,7 @@ impl SizeAxis {
     /// Name in tables.
     pub fn title(self) -> &'static str {
         match self {
+            Self::TotalParameters => "total parameters",
             Self::TrainingFlops => "training FLOPs",
             Self::NonEmbeddingParameters => "non-embedding parameters",
             Self::WallTime => "wall time",

@@ -97,6 +97,24 @@ pub enum Bound {
     Smaller,
 }
 
+/// What a reader of interpolated rows must know.
+pub const INTERPOLATION_RULE: &str = " A baseline whose sizes are not PT's is interpolated seed \
+    by seed, linearly in the logarithm of size between its two neighbouring sizes. Nothing is \
+    extrapolated: beyond its range its nearest end stands in as a bound, which can find a larger \
+    PT worse and a smaller one better, but not the other way round.";
+
+impl Row {
+    /// Which loss of the baseline stands on the other side, in words.
+    pub fn baseline_taken(&self) -> &'static str {
+        match (self.bound, self.axis) {
+            (None, None) => "at the same budget",
+            (None, Some(_)) => "between its budgets",
+            (Some(Bound::Larger), _) => "its largest (a bound)",
+            (Some(Bound::Smaller), _) => "its smallest (a bound)",
+        }
+    }
+}
+
 /// Cell of `family` at `budget` if it has all seeds.
 fn whole_cell<'a>(study: &'a Study, family: &str, budget: usize) -> Option<&'a Cell> {
     let seeds = study.definition.seeds as usize;
@@ -109,7 +127,8 @@ pub fn rows(study: &Study, candidate: &str, baselines: &[String]) -> Result<Vec<
     let mut rows = Vec::new();
     for budget in 0..study.definition.budgets.len() {
         let Some(own) = whole_cell(study, candidate, budget) else { continue };
-        for baseline in baselines {
+        let matched = |family: &&String| !study.definition.has_own_sizes(family);
+        for baseline in baselines.iter().filter(matched) {
             let Some(other) = whole_cell(study, baseline, budget) else { continue };
             let pairing = pair_common_seeds(&tables::losses(own), &tables::losses(other))?;
             rows.push(Row {
@@ -129,6 +148,7 @@ pub fn rows(study: &Study, candidate: &str, baselines: &[String]) -> Result<Vec<
 pub fn size(cell: &Cell, axis: SizeAxis) -> Option<f64> {
     let run = cell.runs.first()?;
     Some(match axis {
+        SizeAxis::TotalParameters => run.parameters_total as f64,
         SizeAxis::TrainingFlops => run.flops_per_token * run.tokens as f64,
         SizeAxis::NonEmbeddingParameters => run.parameters_non_embedding as f64,
         SizeAxis::WallTime => median(&cell.runs.iter().map(|run| run.seconds).collect::<Vec<_>>())?,
@@ -147,16 +167,14 @@ pub fn axis_rows(
     let mut rows = Vec::new();
     for &axis in axes {
         for baseline in baselines {
-            let budgets = 0..study.definition.budgets.len();
-            let mut ladder: Vec<(f64, &Cell)> = budgets
-                .clone()
+            let mut ladder: Vec<(f64, &Cell)> = (0..study.sizes(baseline))
                 .filter_map(|budget| whole_cell(study, baseline, budget))
                 .filter_map(|cell| Some((size(cell, axis)?.ln(), cell)))
                 .collect();
             ladder.sort_by(|a, b| a.0.total_cmp(&b.0));
             let ends = ladder.first().zip(ladder.last()).map(|(low, high)| (low.0, high.0));
             let Some((low, high)) = ends else { continue };
-            for budget in budgets {
+            for budget in 0..study.sizes(candidate) {
                 let Some(own) = whole_cell(study, candidate, budget) else { continue };
                 let Some(at) = size(own, axis) else { continue };
                 let bound = match at.ln() {
@@ -204,7 +222,7 @@ pub struct Prediction {
 /// Fits `family` without its largest budget; `None` until every cell has all seeds, or with fewer
 /// than four budgets.
 pub fn predict(study: &Study, family: &str) -> Option<Prediction> {
-    let last = study.definition.budgets.len() - 1;
+    let last = study.sizes(family).checked_sub(1)?;
     let cells: Option<Vec<&Cell>> =
         (0..=last).map(|budget| whole_cell(study, family, budget)).collect();
     let values = |cell: &Cell| tables::losses(cell).into_iter().map(|loss| loss.1).collect();

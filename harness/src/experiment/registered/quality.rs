@@ -176,7 +176,7 @@ impl QualityPlan {
             };
             overrides::set(table, &format!("{key}={value}"))?;
         }
-        definition.template(family, Some(&entry.model))?;
+        definition.template(family, Some(&entry.model), definition.data.tokenizer.vocab)?;
         definition.train_with(&entry.train)?;
         Ok(entry)
     }

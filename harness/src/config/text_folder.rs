@@ -1,0 +1,110 @@
+//! `--text`: a file or folder of text as a configuration layer.
+
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use crate::error::{HarnessError, Result};
+
+/// First words of file names and the split that they stand for.
+const SPLITS: [(&str, &str); 5] = [
+    ("train", "train"),
+    ("validation", "validation"),
+    ("valid", "validation"),
+    ("dev", "validation"),
+    ("test", "test"),
+];
+
+/// The `[data]` keys that read `path`. A folder with files of a validation or test split
+/// (`validation-00000-of-00001.parquet`), as data sets are published, is divided by these names;
+/// of any other, shares of the documents are held out.
+///
+/// # Errors
+/// If `path` cannot be read, or has held-out files but none to train on.
+pub fn text_layer(path: &Path) -> Result<Table> {
+    let failed = |error: std::io::Error| {
+        HarnessError::input(path, error.to_string(), "give a file or folder of text")
+    };
+    let mut splits: [(&str, Vec<PathBuf>); 3] =
+        ["train", "validation", "test"].map(|split| (split, Vec::new()));
+    if std::fs::metadata(path).map_err(failed)?.is_dir() {
+        for entry in std::fs::read_dir(path).map_err(failed)? {
+            let file = entry.map_err(failed)?.path();
+            if let (Some(split), true) = (split(&file), file.is_file()) {
+                let place = splits.iter_mut().find(|(name, _)| *name == split);
+                place.expect("every split has a list").1.push(file);
+            }
+        }
+    }
+    let [train, validation, test] = &mut splits;
+    if validation.1.is_empty() && test.1.is_empty() {
+        train.1 = vec![path.to_owned()];
+    } else if train.1.is_empty() {
+        return Err(HarnessError::input(
+            path,
+            "the folder has held-out files but none whose name begins with train",
+            "name training files train…, or give a folder without validation… and test… files",
+        ));
+    }
+    let list = |mut files: Vec<PathBuf>| {
+        files.sort_unstable();
+        let names = files.into_iter().map(|file| Value::String(file.display().to_string()));
+        Value::Array(names.collect())
+    };
+    let paths = splits.into_iter().map(|(split, files)| (split.to_owned(), list(files)));
+    let data = Table::from_iter([
+        ("source".to_owned(), Value::String("paths".to_owned())),
+        ("paths".to_owned(), Value::Table(paths.collect())),
+    ]);
+    Ok(Table::from_iter([("data".to_owned(), Value::Table(data))]))
+}
+
+/// The split that the first word of a file's name stands for.
+fn split(file: &Path) -> Option<&'static str> {
+    let name = file.file_name()?.to_str()?.to_ascii_lowercase();
+    let word = name.split(|letter: char| !letter.is_alphabetic()).next()?;
+    SPLITS.iter().find(|(known, _)| *known == word).map(|(_, split)| *split)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(names: &[&str]) -> Result<Vec<(String, usize)>> {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            std::fs::write(folder.path().join(name), "text").unwrap();
+        }
+        let table = text_layer(folder.path())?;
+        let paths = table["data"]["paths"].as_table().unwrap();
+        let count = |(split, files): (&String, &Value)| {
+            (split.clone(), files.as_array().map_or(0, Vec::len))
+        };
+        Ok(paths.iter().map(count).collect())
+    }
+
+    #[test]
+    fn invariant_folders_are_divided_by_names_only_if_some_are_held_out() {
+        let counts = |train: usize, validation: usize, test: usize| {
+            let mut counts = vec![("train", train), ("validation", validation), ("test", test)];
+            counts.sort_unstable();
+            counts.into_iter().map(|(split, files)| (split.to_owned(), files)).collect::<Vec<_>>()
+        };
+        let published = [
+            "README.md",
+            "train-00000-of-00002-abc.parquet",
+            "train-00001-of-00002-abc.parquet",
+            "validation-00000-of-00001-abc.parquet",
+            "test-00000-of-00001-abc.parquet",
+            "testament.txt",
+        ];
+        assert_eq!(layer(&published).unwrap(), counts(2, 1, 1));
+        // One entry: the folder itself.
+        assert_eq!(layer(&["train-0.parquet", "train-1.parquet"]).unwrap(), counts(1, 0, 0));
+        assert_eq!(layer(&["a.txt", "training.txt"]).unwrap(), counts(1, 0, 0));
+        let error = layer(&["validation.jsonl"]).unwrap_err().to_string();
+        assert!(error.contains("begins with train") && error.contains("hint:"), "{error}");
+        let error = text_layer(Path::new("nowhere-at-all")).unwrap_err().to_string();
+        assert!(error.contains("nowhere-at-all") && error.contains("hint:"), "{error}");
+    }
+}
