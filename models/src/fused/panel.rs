@@ -157,14 +157,14 @@ pub fn product(
         Right::Packed(data) => assert!(packed_len(depth, columns) <= data.len(), "B is too short"),
     }
     super::stage::count_product(rows * columns * depth);
-    let c = Target { data: c, stride: c_stride, alpha, add: store == Store::Add };
+    let mut c = Target { data: c, stride: c_stride, alpha, add: store == Store::Add };
     let packs =
         a.row_stride == 1 && a.depth_stride > 1 && columns.div_ceil(PANEL) >= PANELS_TO_PACK;
     BLOCK.with_borrow_mut(|block| {
         // The rows of a block are rounded up to whole tiles.
         block.reserve(BLOCK_ENTRIES + TILE_ROWS_MAX * DEPTH);
         let packed = packs.then(|| block.as_mut_slice());
-        product_in_blocks((rows, columns, depth), a, b, packed, c);
+        product_in_blocks((rows, columns, depth), a, b, packed, &mut c);
     });
 }
 
@@ -191,7 +191,7 @@ fn product_in_blocks(
     a: Left,
     b: Right,
     mut packed: Option<&mut [f32]>,
-    c: Target,
+    c: &mut Target,
 ) {
     let (kernel, tile_rows) = kernel();
     for first_term in (0..depth).step_by(DEPTH) {
