@@ -6,7 +6,6 @@ use models::parametrization::Parametrization;
 
 use super::bisect::in_form_of;
 use super::check::Check;
-use super::verdict::logged;
 use super::*;
 use crate::config::model::ModelConfig;
 use crate::corpus::Corpus;
@@ -228,26 +227,6 @@ fn invariant_every_family_records_its_sites_at_every_iteration() {
             assert!(rows.iter().any(|row| row.reading.site == site), "{family} {site}");
         }
     }
-}
-
-#[test]
-fn invariant_alignment_of_what_was_learned_is_read_and_never_judged() {
-    let bench = bench(tiny("preln"), 1);
-    let rows = bench.measure(&Parametrization::built_in("mup-table8").unwrap()).unwrap();
-    let at = |step, prefix: &str| -> Vec<f64> {
-        let here = |row: &&Row| row.step == step && row.reading.site.starts_with(prefix);
-        rows.iter().filter(here).map(|row| row.reading.statistic).collect()
-    };
-    let (start, end) = (at(0, "alignment/"), at(2, "alignment/"));
-    assert!(start.len() == end.len() && start != end, "matrices move");
-    assert!(at(0, "alignment_delta/").is_empty(), "nothing was learned yet");
-    let learned = at(2, "alignment_delta/");
-    assert_eq!(learned.len(), end.len());
-    assert!(learned.iter().all(|ratio| ratio.is_finite() && *ratio > 0.0), "{learned:?}");
-    let lines = judge(&rows, bench.plan()).unwrap();
-    assert!(lines.iter().all(|line| line.key.kind != Kind::Alignment));
-    let logged = logged(&rows, bench.plan());
-    assert!(!logged.is_empty() && logged.iter().all(|fit| fit.key.kind == Kind::Alignment));
 }
 
 #[test]
