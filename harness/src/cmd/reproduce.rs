@@ -202,6 +202,9 @@ fn command(args: &Args, definition: &Definition) -> String {
     let seeds = args.seeds.map_or(String::new(), |_| format!(" --seeds {}", definition.seeds));
     let text = args.text.as_ref();
     let text = text.map_or(String::new(), |text| format!(" --text {}", text.display()));
-    let sets: String = args.sets.iter().map(|set| format!(" --set '{set}'")).collect();
-    format!("crossscale reproduce --preset {}{text}{sets}{seeds}", args.preset)
+    let mut command = format!("crossscale reproduce --preset {}{text}", args.preset);
+    for set in &args.sets {
+        command.extend([" --set '", set, "'"]);
+    }
+    command + &seeds
 }

@@ -13,11 +13,8 @@ pub const PLATEAU_MARGIN_NATS: f64 = 0.05;
 pub fn build(study: &Study, command: &str) -> Result<Document> {
     let definition = &study.definition;
     let own_sizes = definition.families.iter().any(|family| definition.has_own_sizes(family));
-    let mut results = Section::new(match own_sizes {
-        true => "Loss at published sizes",
-        false => "Loss at matched parameters",
-    })
-    .with(Block::text(&definition.analysis));
+    let title = if own_sizes { "Loss at published sizes" } else { "Loss at matched parameters" };
+    let mut results = Section::new(title).with(Block::text(&definition.analysis));
     for warning in warnings(study) {
         results = results.with(Block::Warning(warning));
     }
@@ -30,9 +27,10 @@ pub fn build(study: &Study, command: &str) -> Result<Document> {
     let mut rates = Section::new("Learning rates").with(Block::text(rates_explained(study))).with(
         Block::Table(tables::rates(
             "learning_rates",
-            match own_sizes {
-                true => "Learning-rate searches",
-                false => "Learning-rate search of every family at the smallest budget",
+            if own_sizes {
+                "Learning-rate searches"
+            } else {
+                "Learning-rate search of every family at the smallest budget"
             },
             &study.searches,
             command,

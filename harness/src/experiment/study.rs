@@ -98,9 +98,10 @@ impl Study {
     /// The budget that `cell` meets: its own parameters where its family has sizes of its own.
     pub fn budget(&self, cell: &Cell) -> f64 {
         let own = || cell.runs.first().map_or(f64::NAN, |run| run.parameters_total as f64);
-        match self.definition.has_own_sizes(&cell.family) {
-            true => own(),
-            false => self.definition.budgets[cell.budget],
+        if self.definition.has_own_sizes(&cell.family) {
+            own()
+        } else {
+            self.definition.budgets[cell.budget]
         }
     }
 

@@ -96,10 +96,8 @@ pub fn comparison(study: &Study, command: &str) -> Result<Table> {
         let own: Vec<&str> = own.iter().map(|family| title(family)).collect();
         format!("the budgets of {} are their own sizes, not matched", own.join(" and "))
     };
-    let when = match study.definition.train.keep_best {
-        true => "at its best evaluation",
-        false => "after the last step",
-    };
+    let keep_best = study.definition.train.keep_best;
+    let when = if keep_best { "at its best evaluation" } else { "after the last step" };
     let mut table = Table::new("comparison", caption(study), columns)
         .with_rule(format!(
             "Each row is one model at one budget; {sizes}. \
