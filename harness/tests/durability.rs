@@ -130,8 +130,9 @@ fn invariant_a_run_killed_at_random_moments_ends_bit_exact() {
     let begun = Instant::now();
     let whole = run(folder.path(), &small("whole", "600"));
     assert!(whole.status.success(), "{}", stderr(&whole));
-    // A third of a whole run at most, so that three kills always find it unfinished.
-    let longest = begun.elapsed().as_millis() as u64 / 3 + 1;
+    // An eighth of a whole run at most: three kills find it unfinished even where the machine was
+    // twice as busy during the whole run as it is now.
+    let longest = begun.elapsed().as_millis() as u64 / 8 + 1;
     let arguments = small("killed", "600");
     let mut kills = 0;
     for delay in delays(60, longest) {

@@ -97,8 +97,10 @@ fn invariant_published_recipes_reach_the_runs() {
         let ratio = run.model.dimensions().width as f64 / 256.0;
         let rules = built.unwrap().1;
         assert!((rules.gradient_clip_multiplier - ratio).abs() < 1e-12);
-        for rule in &rules.rules {
-            assert!((rule.weight_decay_multiplier - ratio.powf(0.35)).abs() < 1e-9, "{rule:?}");
+        for (spec, rule) in run.model.layout().unwrap().specs().iter().zip(&rules.rules) {
+            // No axis of the decoder's bias grows with the width: a deviation that is listed.
+            let grown = if spec.name() == "head.decoder.bias" { 1.0 } else { ratio.powf(0.35) };
+            assert!((rule.weight_decay_multiplier - grown).abs() < 1e-9, "{}", spec.name());
         }
     }
     assert_eq!(study.searches.len(), 6, "UT's rates are searched for at every size, only they");

@@ -1,11 +1,11 @@
 //! Single-threaded matrix product `C = alpha A B (+ C)` in f32, without allocation.
 //!
 //! `A` may be read along rows in place or along columns, in place or packed block by block; `B` is
-//! read 32 columns at a time, either in place or from panels packed once and used many times. Every entry of `C` is one chain of
-//! multiply-adds over at most [`DEPTH`] terms, then one multiply-add into `C`, so the bits depend
-//! on the operands only: not on the thread count, nor on how rows of `C` are divided between
-//! callers, nor on the vector width (AVX2 and AVX-512 agree; without either the chain may be
-//! unfused).
+//! read 32 columns at a time, either in place or from panels packed once and used many times.
+//! Every entry of `C` is one chain of multiply-adds over at most [`DEPTH`] terms, then one
+//! multiply-add into `C`, so the bits depend on the operands only: not on the thread count, nor on
+//! how rows of `C` are divided between callers, nor on the vector width (AVX2 and AVX-512 agree;
+//! without either the chain may be unfused).
 #![expect(unsafe_code, reason = "vector intrinsics over raw pointers, checked once per product")]
 
 #[cfg(target_arch = "x86_64")]
