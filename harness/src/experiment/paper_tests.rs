@@ -22,7 +22,8 @@ impl RunSource for World {
     fn find(&self, run: &RunConfig) -> Result<Option<RunRecord>> {
         let layout = run.model.layout()?;
         let size = layout.total() as f64;
-        let effect = if run.model.family() == "pt" { EFFECT } else { 0.0 };
+        let off_mean = 1e-4 * (run.seed as f64 - 2.0);
+        let effect = if run.model.family() == "pt" { EFFECT + off_mean } else { 0.0 };
         let off_rate = (run.train.learning_rate / 4e-4).log2().powi(2);
         let off_rate = if run.model.family() == "ut" { 1e-9 * off_rate } else { 0.0 };
         let loss = 9.0 - 0.3 * size.ln() - effect + 0.01 * run.seed as f64 + off_rate;
@@ -144,7 +145,9 @@ fn invariant_the_report_lists_sizes_and_every_deviation() {
     for deviation in &study.definition.deviations {
         assert!(before.contains(&deviation.to_string()), "{deviation}");
         for page in [&markdown, &html] {
-            assert!(page.contains(&deviation.what), "{deviation}");
+            // Apostrophes are written in HTML's own way.
+            let mut parts = deviation.what.split('\'');
+            assert!(parts.all(|part| page.contains(part)), "{deviation}");
         }
     }
     let comparison = tables::comparison(&study, "command").unwrap().to_csv().unwrap();

@@ -85,7 +85,7 @@ proptest! {
         let text = damaged_text(quick, &changes);
         if let Ok(definition) = Definition::parse("definition.toml", &text) {
             for family in ["pt", "bert", "preln", "ut"] {
-                let template: Option<ModelConfig> = definition.template(family, None).ok();
+                let template: Option<ModelConfig> = definition.template(family, None, 300).ok();
                 let _ = template.map(|template| template.layout().map(|layout| layout.total()));
             }
         }
