@@ -180,6 +180,7 @@ def arguments():
 
 def main():
     a = arguments()
+    os.makedirs(a.folder, exist_ok=True)
     path = os.path.join(a.folder, "results.jsonl")
     if a.fresh and os.path.exists(path):
         os.remove(path)

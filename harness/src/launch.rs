@@ -84,7 +84,7 @@ exit "$code"
 }
 
 /// `word` as one word of a shell command.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -16,6 +16,7 @@ use crate::experiment::plan::SpeedBasis;
 use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::experiment::{plan, reproduce, study, tables};
 use crate::input;
+use crate::launch::quoted;
 
 /// Stands for all registered experiments.
 const CLAIMS: &str = "claims";
@@ -166,7 +167,8 @@ fn changed_definition(preset: &str, layer: Table, sets: &[String]) -> Result<Def
 }
 
 fn definition(args: &Args) -> Result<Definition> {
-    let text = args.text.as_deref().map(text_layer).transpose()?.unwrap_or_default();
+    let text = args.text.as_slice();
+    let text = if text.is_empty() { Table::new() } else { text_layer(text)? };
     let mut definition = changed_definition(&args.preset, text, &args.sets)
         .map_err(|error| with_claims(error, &args.preset))?;
     if let Some(seeds) = args.seeds {
@@ -200,11 +202,11 @@ fn with_claims(error: HarnessError, preset: &str) -> HarnessError {
 /// The command that makes this report again, without options that cannot change it.
 fn command(args: &Args, definition: &Definition) -> String {
     let seeds = args.seeds.map_or(String::new(), |_| format!(" --seeds {}", definition.seeds));
-    let text = args.text.as_ref();
-    let text = text.map_or(String::new(), |text| format!(" --text {}", text.display()));
-    let mut command = format!("crossscale reproduce --preset {}{text}", args.preset);
-    for set in &args.sets {
-        command.extend([" --set '", set, "'"]);
+    let text = args.text.iter().map(|text| ("--text", text.display().to_string()));
+    let sets = args.sets.iter().map(|set| ("--set", set.clone()));
+    let mut command = format!("crossscale reproduce --preset {}", quoted(&args.preset));
+    for (flag, value) in text.chain(sets) {
+        command.extend([" ", flag, " ", &quoted(&value)]);
     }
     command + &seeds
 }

@@ -12,6 +12,7 @@ use crate::config::data::DataConfig;
 use crate::config::locate::with_places;
 use crate::config::model::ModelConfig;
 use crate::config::run::{RunConfig, read_layer};
+use crate::config::text_folder::text_layer;
 use crate::config::{overrides, run_presets};
 use crate::corpus::Corpus;
 use crate::device::CudaProblem;
@@ -34,7 +35,7 @@ mpirun -n 2 crossscale train --parallel mpi --model pt --width 256 --out runs/tw
 )]
 pub struct Args {
     /// Model family: pt, pt2023, bert, preln, ut
-    #[arg(long, required_unless_present = "preset")]
+    #[arg(long, required_unless_present_any = ["preset", "config"])]
     model: Option<String>,
     /// A complete run to start from: pt2023-ptb (the recipe of Wu & Tu 2023), pt2023-ptb-small,
     /// transformer-ptb-small
@@ -222,32 +223,35 @@ fn resolve(args: &Args, ranks: usize) -> Result<RunConfig> {
     if let Some(name) = &args.preset {
         layers.push(run_presets::layer(name)?);
     }
-    let family = family(args, layers.first())?;
+    let config = args.config.as_deref().map(read_layer).transpose()?;
+    let family = family(args, layers.first().or(config.as_ref()))?;
     if let Some(path) = &args.init {
         layers.push(initial_layer(&family, path)?);
     }
-    if let Some(path) = &args.config {
-        layers.push(read_layer(path)?);
-    }
+    layers.extend(config);
     layers.push(flags(args, &family, ranks));
+    if !args.text.is_empty() {
+        layers.push(text_layer(&args.text)?);
+    }
     RunConfig::resolve(&family, layers, &args.sets)
         .map_err(|error| with_places(error, args.config.as_deref(), &args.sets))
 }
 
-/// The family that `--model` names, else that of the preset.
-fn family(args: &Args, preset: Option<&Table>) -> Result<String> {
-    let preset = preset.and_then(overrides::chosen_family);
+/// The family that `--model` names, else that of the preset or the configuration file.
+fn family(args: &Args, given: Option<&Table>) -> Result<String> {
+    let given = given.and_then(overrides::chosen_family);
     if let Some(family) = &args.model {
         ModelConfig::of_family(family)?;
-        if preset.as_ref().is_some_and(|preset| preset != family) {
+        if given.as_ref().is_some_and(|given| given != family) {
+            let source = if args.preset.is_some() { "preset" } else { "file" };
             return Err(HarnessError::config(
-                format!("--model {family} contradicts the preset's {}", preset.unwrap_or_default()),
-                "leave --model out, or choose another preset",
+                format!("--model {family}, the {source}'s is {}", given.unwrap_or_default()),
+                format!("leave --model out, or choose another {source}"),
             ));
         }
         return Ok(family.clone());
     }
-    preset.ok_or_else(|| HarnessError::config("no model family", "give --model, e.g. --model pt"))
+    given.ok_or_else(|| HarnessError::config("no model family", "give --model, e.g. --model pt"))
 }
 
 /// The model and the path of initial weights.
@@ -298,11 +302,6 @@ fn flags(args: &Args, family: &str, ranks: usize) -> Table {
     if device(args.device) == DeviceKind::Cuda {
         put(&["train", "device"], Value::String("cuda".to_owned()));
         put(&["path"], Value::String("reference".to_owned()));
-    }
-    if !args.text.is_empty() {
-        let paths = args.text.iter().map(|path| Value::String(path.display().to_string()));
-        put(&["data", "source"], Value::String("paths".to_owned()));
-        put(&["data", "paths", "train"], Value::Array(paths.collect()));
     }
     if let Some(folder) = &args.tokens {
         put(&["data", "source"], Value::String("tokens".to_owned()));

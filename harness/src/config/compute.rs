@@ -39,7 +39,7 @@ impl Compute {
     /// # Errors
     /// [`HarnessError::Config`] for a device, type or option that the path does not have.
     pub fn validate(&self) -> Result<()> {
-        let reference = "use the reference path: --set path=reference";
+        let reference = "use the reference path: --set path=reference, --path reference of bench";
         let fail = |problem: &str, hint: &str| Err(HarnessError::config(problem, hint));
         match (self.path, self.device, self.recompute) {
             (ComputePath::Fused, DeviceKind::Cuda, _) => {

@@ -333,3 +333,21 @@ impl Definition {
         self.train.with(over)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use models::pt2026::Pt2026Config;
+
+    use super::*;
+
+    /// A definition cannot name the constant, so it repeats its digits.
+    #[test]
+    fn invariant_floors_of_head_posteriors_in_presets_are_two_to_the_minus_64() {
+        for name in Definition::names() {
+            let template = Definition::preset(name).unwrap().template("pt", None, 512).unwrap();
+            let ModelConfig::Pt(config) = template else { panic!("{name}: not a pt") };
+            let floor = (name == "laptop").then_some(Pt2026Config::POSTERIOR_FLOOR);
+            assert_eq!(config.posterior_floor, floor, "{name}");
+        }
+    }
+}

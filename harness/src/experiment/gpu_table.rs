@@ -12,11 +12,9 @@ pub struct GpuRate {
 }
 
 /// Products; the first is the default of plans.
-pub const GPUS: [GpuRate; 9] = [
+pub const GPUS: [GpuRate; 7] = [
     GpuRate { name: "H100", bf16_flops_per_second: 989e12, f32_flops_per_second: 67e12 },
     GpuRate { name: "H100 PCIe", bf16_flops_per_second: 756e12, f32_flops_per_second: 51e12 },
-    GpuRate { name: "H100 NVL", bf16_flops_per_second: 835e12, f32_flops_per_second: 60e12 },
-    GpuRate { name: "H200 NVL", bf16_flops_per_second: 835e12, f32_flops_per_second: 60e12 },
     GpuRate { name: "H200", bf16_flops_per_second: 989e12, f32_flops_per_second: 67e12 },
     GpuRate { name: "A100", bf16_flops_per_second: 312e12, f32_flops_per_second: 19.5e12 },
     GpuRate { name: "L40S", bf16_flops_per_second: 362e12, f32_flops_per_second: 91.6e12 },
@@ -29,7 +27,7 @@ pub const ASSUMED_SHARE: f64 = 0.25;
 
 /// Words of product names that stand for less than the product in the table: a part of it
 /// (multi-instance), and slower ones of nearly the same name.
-const OTHERS: [&str; 3] = ["MIG", "Laptop", "D"];
+const OTHERS: [&str; 4] = ["MIG", "Laptop", "D", "NVL"];
 
 /// The table's row for a product name: the longest of those that are part of it.
 pub fn find(name: &str) -> Option<&'static GpuRate> {
@@ -87,7 +85,7 @@ mod tests {
         let rows = [
             ("NVIDIA H100 80GB HBM3", Some("H100")),
             ("NVIDIA H100 PCIe", Some("H100 PCIe")),
-            ("NVIDIA H100 NVL", Some("H100 NVL")),
+            ("NVIDIA H100 NVL", None),
             ("NVIDIA H200", Some("H200")),
             ("NVIDIA A100-PCIE-40GB", Some("A100")),
             ("NVIDIA L40S", Some("L40S")),

@@ -102,6 +102,9 @@ fn golden_published_claims_follow_from_their_ledger() {
     }
 }
 
+/// Losses of the long tuned ladder, finished or not.
+const LONG: &str = "ladder_tuned_long_comparison.csv";
+
 type Row = BTreeMap<String, String>;
 
 fn rows(table: &str) -> Vec<Row> {
@@ -112,7 +115,8 @@ fn rows(table: &str) -> Vec<Row> {
 /// Numbers `column` and half the interval around it, in the rows of a published table that have
 /// `value` in their column `key`.
 fn estimates(table: &str, (key, value): (&str, &str), column: &str) -> Vec<(f64, f64)> {
-    let number = |row: &Row, end: &str| -> f64 { row[&format!("{column}_{end}")].parse().unwrap() };
+    // One seed has no interval.
+    let number = |row: &Row, end: &str| row[&format!("{column}_{end}")].parse().unwrap_or(f64::NAN);
     let half = |row: &Row| (number(row, "ci_high") - number(row, "ci_low")) / 2.0;
     let wanted = rows(table).into_iter().filter(|row| row[key] == value);
     wanted.map(|row| (number(&row, "mean"), half(&row))).collect()
@@ -148,6 +152,23 @@ fn golden_readme_numbers_are_those_of_the_published_claims() {
     says(&format!("end within {:.2} nats of the unigram loss", unigram - lowest));
     let fixed = ["BERT", "pre-LN"].map(|baseline| against("ladder_small_c3.csv", baseline));
     says(&format!("at every budget, by {}", range(fixed.concat())));
+
+    let long = |family: &str| {
+        let all = estimates(LONG, ("family", family), "loss_nats");
+        (all[0].0, *all.last().unwrap())
+    };
+    let (pt, largest_pt) = long("PT 2026");
+    says(&format!("PT reaches {:.2} ± {:.2} nats", largest_pt.0, largest_pt.1));
+    says(&format!("the Universal Transformer stays at {:.2}", long("UT").1.0));
+    says(&format!("({:.2} against PT's {pt:.2}, one seed)", long("pre-LN").0));
+    let treebank =
+        estimates("penn_treebank_difference.csv", ("candidate", "PT 2023"), difference)[0];
+    says(&format!("ends {:.2} ± {:.2} nats *below*", -treebank.0, treebank.1));
+    let curves = "training_curves_penn_treebank_arms.csv";
+    let curve = rows(curves).into_iter().rfind(|row| row["model"] == "Transformer").unwrap();
+    let [unigram, end] =
+        ["unigram_loss_nats", "loss_nats_mean"].map(|column| curve[column].parse::<f64>().unwrap());
+    says(&format!("unigram loss ({unigram:.2}; it ends at {end:.2})"));
 
     let slopes = rows("transfer_slopes.csv");
     let slope = |row: usize, column: &str, decimals: usize| {

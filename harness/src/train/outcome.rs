@@ -12,11 +12,12 @@ use super::source::BatchSource;
 use crate::config::train::TrainConfig;
 use crate::error::HarnessError;
 
-const REMEDY: &str = "lower train.learning_rate or lengthen train.schedule.warmup_share; \
-                      metrics.csv of the run has the steps before";
 /// A final loss this far above both the uniform loss and the first training loss is divergence:
 /// wider than the noise of a batch, so that a run of very few steps is not called diverged.
 pub const DIVERGENCE_MARGIN_NATS: f64 = 0.1;
+/// What a diverged run's owner can do.
+const REMEDY: &str = "lower train.learning_rate or lengthen train.schedule.warmup_share; \
+                      metrics.csv of the run has the steps before";
 
 /// Everything one run needs.
 pub struct TrainJob<'a> {
@@ -76,25 +77,22 @@ pub enum Divergence {
 impl Divergence {
     /// The error that a single run ends with; sweeps record the divergence instead.
     pub fn error(&self, steps: u64) -> HarnessError {
-        let hint = REMEDY;
         match self {
             Self::NotFinite { tensor, step } => HarnessError::Numerical {
                 tensor: tensor.clone(),
                 step: *step,
-                hint: hint.to_owned(),
+                hint: REMEDY.to_owned(),
             },
             Self::AboveUniform { loss_nats, uniform_loss_nats } => HarnessError::Diverged {
                 problem: format!(
                     "final loss {loss_nats:.4} nats is above the uniform loss \
                      {uniform_loss_nats:.4} after {steps} steps"
                 ),
-                hint: hint.to_owned(),
+                hint: REMEDY.to_owned(),
             },
         }
     }
-}
 
-impl Divergence {
     /// The same for the run called `name`, whose record says no more than the `reason`.
     pub fn of_run(name: &str, reason: &str) -> HarnessError {
         let problem = format!("run {name} diverged: {reason}");

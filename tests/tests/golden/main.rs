@@ -3,3 +3,4 @@
 mod activations;
 mod memory;
 mod minilm;
+mod speed;

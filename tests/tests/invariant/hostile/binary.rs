@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::cases;
-use super::mutation::{changes, damaged};
+use super::mutation::{changes, damaged, damaged_safetensors};
 
 /// A safetensors file that claims one tensor of `shape` with `end` bytes.
 fn claiming(shape: &str, end: &str, header_length: Option<u64>) -> Vec<u8> {
@@ -75,15 +75,7 @@ proptest! {
     ) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden/known_answers");
         let whole = fs::read(root.join(super::SMALL_KNOWN_ANSWER)).unwrap();
-        // Most of a file is numbers; the header is where harm is done.
-        let border = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
-        let bytes = if in_header {
-            let header = damaged(&whole[8..border], &changes);
-            let length = (header.len() as u64).to_le_bytes();
-            [&length[..], &header, &whole[border..]].concat()
-        } else {
-            damaged(&whole, &changes)
-        };
+        let bytes = damaged_safetensors(&whole, &changes, in_header);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("damaged.safetensors");
         fs::write(&path, bytes).unwrap();

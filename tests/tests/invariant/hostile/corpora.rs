@@ -14,7 +14,7 @@ use models::pt2026::Pt2026Config;
 use proptest::prelude::*;
 
 use super::cases;
-use super::mutation::{changes, damaged};
+use super::mutation::{border, changes, damaged, damaged_safetensors};
 
 /// A name and the bytes of a file of it.
 type File = (&'static str, Vec<u8>);
@@ -135,19 +135,12 @@ proptest! {
         changes in changes(), in_header in any::<bool>(),
     ) {
         let whole = exported();
-        let border = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
-        let bytes = if in_header {
-            let header = damaged(&whole[8..border], &changes);
-            let length = (header.len() as u64).to_le_bytes();
-            [&length[..], &header, &whole[border..]].concat()
-        } else {
-            damaged(whole, &changes)
-        };
+        let bytes = damaged_safetensors(whole, &changes, in_header);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("w.safetensors");
         fs::write(&path, &bytes).unwrap();
         let loaded = weights::load(&path);
-        let numbers_changed = !bytes.ends_with(&whole[border..]);
+        let numbers_changed = !bytes.ends_with(&whole[border(whole)..]);
         let unsigned = !bytes.windows(17).any(|window| window == b"crossscale_blake3");
         let refused = loaded.is_err() || !numbers_changed || unsigned;
         prop_assert!(refused, "changed weights were accepted");

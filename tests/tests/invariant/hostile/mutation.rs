@@ -101,3 +101,19 @@ pub fn damaged(bytes: &[u8], changes: &[Change]) -> Vec<u8> {
 pub fn damaged_text(text: &str, changes: &[Change]) -> String {
     String::from_utf8_lossy(&damaged(text.as_bytes(), changes)).into_owned()
 }
+
+/// Where the numbers of a safetensors file begin.
+pub fn border(whole: &[u8]) -> usize {
+    8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize
+}
+
+/// A safetensors file with `changes`, `in_header` only there, with the length that it then has:
+/// most of a file is numbers, the header is where harm is done.
+pub fn damaged_safetensors(whole: &[u8], changes: &[Change], in_header: bool) -> Vec<u8> {
+    if !in_header {
+        return damaged(whole, changes);
+    }
+    let header = damaged(&whole[8..border(whole)], changes);
+    let length = (header.len() as u64).to_le_bytes();
+    [&length[..], &header, &whole[border(whole)..]].concat()
+}
