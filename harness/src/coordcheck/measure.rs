@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use candle_core::Device;
-use models::architecture::{Architecture, TensorBatch, Weights, tensors};
+use models::architecture::{Architecture, Probe, TensorBatch, Weights, tensors};
 use models::batch::Batch;
 use models::parameters::Layout;
 use models::parametrization::{Parametrization, Resolved};
 
+use super::ablation::{self, Logits, Pass};
 use super::alignment::Matrices;
 use super::plan::Plan;
 use super::recorder::{Baseline, Recorder};
 use super::row::{Reading, Row};
-use super::weights::weight_readings;
+use super::weights::{Buffers, LastStep, weight_readings};
 use crate::config::model::BuiltModel;
 use crate::config::train::TrainConfig;
 use crate::corpus::{Corpus, TrainingBatches};
@@ -36,6 +37,9 @@ pub struct Bench {
     plan: Plan,
     corpus: Arc<Corpus>,
     probe: Batch,
+    /// The probe with the words around the targets in another order.
+    shuffled: Batch,
+    unigram_loss_nats: f64,
     /// Trainings at a time; results do not depend on it.
     jobs: usize,
 }
@@ -57,8 +61,9 @@ impl Bench {
     pub fn with_corpus(mut plan: Plan, corpus: Arc<Corpus>, jobs: usize) -> Result<Self> {
         plan.run.model = plan.run.model.with_vocab(corpus.vocabulary().size);
         plan.validate()?;
-        let probe = plan.probe(&corpus)?;
-        Ok(Self { plan, corpus, probe, jobs: jobs.max(1) })
+        let (probe, unigram_loss_nats) = plan.probe(&corpus)?;
+        let shuffled = ablation::shuffled(&probe);
+        Ok(Self { plan, corpus, probe, shuffled, unigram_loss_nats, jobs: jobs.max(1) })
     }
 
     /// The plan that is measured.
@@ -106,7 +111,8 @@ impl Bench {
         let built = model.build(&base, table, run.path, run.data.length)?;
         let (architecture, _) = model.architecture(&base, table)?;
         let source = self.batches(job)?;
-        let probe = TensorBatch::new(&self.probe, candle_core::DType::F32, &Device::Cpu)?;
+        let tensor = |batch| TensorBatch::new(batch, candle_core::DType::F32, &Device::Cpu);
+        let (probe, shuffled) = (tensor(&self.probe)?, tensor(&self.shuffled)?);
         let mut baseline = Baseline::new();
         let mut rows = Vec::new();
         let mut training = Training::new(built, plan, job)?;
@@ -125,11 +131,15 @@ impl Bench {
                 };
                 let mut recorder = Recorder::new(&mut baseline, step == 0).with_matrices(matrices);
                 let weights = (&built.layout, &built.resolved, training.parameters.as_slice());
-                forward(architecture.as_ref(), weights, &probe, &mut recorder)?;
+                let losses = forward(architecture.as_ref(), weights, &probe, &mut recorder)?;
+                let mut other = Logits::default();
+                let ablated = forward(architecture.as_ref(), weights, &shuffled, &mut other)?;
+                let plain = Pass { logits: recorder.logits(), losses: &losses };
+                let ablated = Pass { logits: &other.0, losses: &ablated };
+                let context = ablation::readings(plain, ablated, self.unigram_loss_nats);
                 readings.extend(recorder.into_readings());
-                if step > 0 {
-                    readings.extend(training.readings());
-                }
+                readings.extend(context);
+                readings.extend(training.readings(step));
             }
             rows.extend(readings.into_iter().map(|reading| Row {
                 arch: run.model.family(),
@@ -146,17 +156,17 @@ impl Bench {
     }
 }
 
-/// Runs the probe through the reference definition, dropout off.
+/// Runs `batch` through the reference definition, dropout off; the loss of each target, nats.
 fn forward(
     architecture: &dyn Architecture,
     (layout, resolved, parameters): (&Layout, &Resolved, &[f32]),
-    probe: &TensorBatch,
-    recorder: &mut Recorder,
-) -> Result<()> {
+    batch: &TensorBatch,
+    probe: &mut dyn Probe,
+) -> Result<Vec<f32>> {
     let tensors = tensors(layout, parameters, &Device::Cpu)?;
     let weights = Weights::new(layout, &tensors, Some(resolved));
-    architecture.target_losses(&weights, probe, recorder)?;
-    Ok(())
+    let (losses, _) = architecture.target_losses(&weights, batch, probe)?;
+    Ok(losses.to_vec1().map_err(models::ModelError::from)?)
 }
 
 /// The state of one training, a step at a time: the trainer's own update without its evaluation,
@@ -199,9 +209,15 @@ impl Training {
         Ok(loss.loss_nats)
     }
 
-    fn readings(&self) -> Vec<Reading> {
-        let buffers = [&self.initial, &self.before, &self.parameters, &self.gradients];
-        weight_readings(&self.built.layout, &self.built.resolved, buffers.map(Vec::as_slice))
+    /// Readings of the weights after `step` steps, the last of which was one to be read.
+    fn readings(&self, step: u64) -> Vec<Reading> {
+        let last = LastStep { before: &self.before, gradients: &self.gradients };
+        let buffers = Buffers {
+            initial: &self.initial,
+            now: &self.parameters,
+            last: (step > 0).then_some(last),
+        };
+        weight_readings(&self.built.layout, &self.built.resolved, buffers)
     }
 }
 

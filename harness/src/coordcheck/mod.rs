@@ -6,13 +6,14 @@
 //! [`judge`] fits a slope per octave to every site, iteration and step and judges it by the rules
 //! of `thresholds.toml` (see [`verdict`]). [`check`] does this for a table and for the `standard`
 //! control, [`write`] puts the result into a folder, [`bisect()`] names the rule that is wrong.
-//! [`alignment`] is logged beside these and judges nothing.
+//! [`alignment`] and [`ablation`] are logged beside these and judge nothing.
 //! All of it is a function of plan and table: the same bytes for any number of threads.
 //!
 //! To add a site: record it in the model's forward pass (`models::architecture::Probe`); it is
 //! then read by its mean absolute value and judged as a hidden activation unless `recorder.rs` or
 //! `sites.rs` say otherwise.
 
+pub mod ablation;
 pub mod alignment;
 pub mod bisect;
 pub mod check;

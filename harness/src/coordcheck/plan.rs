@@ -142,8 +142,9 @@ impl Plan {
     }
 
     /// The probe: fixed sequences of the validation split with fixed masks, the same for every
-    /// width, seed and parametrization.
-    pub(super) fn probe(&self, corpus: &Arc<Corpus>) -> Result<Batch> {
+    /// width, seed and parametrization; beside it the loss in nats of the training split's unigram
+    /// distribution on its targets.
+    pub(super) fn probe(&self, corpus: &Arc<Corpus>) -> Result<(Batch, f64)> {
         let set = EvaluationSet::new(corpus.clone(), &self.run.data, Split::Validation)?;
         let batch = set.batch(0, set.sequences()).batch;
         if batch.attention.is_some() {
@@ -152,7 +153,7 @@ impl Plan {
                 "leave data.packing at documents",
             ));
         }
-        Ok(batch)
+        Ok((batch, set.unigram_loss_nats()))
     }
 
     /// Exponent of the head width (or rank) in the width: 1 if heads widen, 0 if they multiply.

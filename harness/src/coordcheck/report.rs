@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use reports::figure::{CoordinateFigure, CoordinateLine, CoordinatePanel, coordinate_check};
 use reports::{Block, Cell, Column, Document, Provenance, Section, Table};
 
+use super::ablation;
 use super::bisect::Bisection;
 use super::check::{CONTROL, Check, Outcome};
 use super::plan::Plan;
@@ -18,8 +19,8 @@ use crate::thresholds;
 const FAILURES_SHOWN: usize = 40;
 
 /// Writes `coordcheck.csv` and `control.csv` (a row per site, iteration, step and rate),
-/// `rows.csv` (everything measured under the table), `coordcheck.md` and the figures into
-/// `folder`, and returns the paths.
+/// `rows.csv` (everything measured under the table), `context.csv` (what the context is worth),
+/// `coordcheck.md` and the figures into `folder`, and returns the paths.
 ///
 /// # Errors
 /// A folder that cannot be written.
@@ -37,6 +38,7 @@ pub fn write(
             lines_table(&check.lines, &logged(&check.rows, plan), plan)?.to_csv()?,
         ),
         ("rows.csv".to_owned(), rows_table(&check.rows)?.to_csv()?),
+        ("context.csv".to_owned(), ablation::table(&check.rows, plan)?.to_csv()?),
         ("coordcheck.md".to_owned(), document(check, bisection, plan, command)?.to_markdown()),
     ];
     if !check.control.is_empty() {
@@ -280,13 +282,15 @@ fn document(
     }
     let provenance = Provenance::new(command, Vec::<String>::new());
     let sites = summary_table(&check.lines, plan)?.with_provenance(provenance.clone());
+    let context = ablation::table(&check.rows, plan)?.with_provenance(provenance.clone());
     let mut document = Document::new(format!(
         "Coordinate check: {} under {}",
         plan.run.model.family(),
         check.parametrization
     ))
     .with_section(verdict)
-    .with_section(Section::new("Sites").with(Block::Table(sites)));
+    .with_section(Section::new("Sites").with(Block::Table(sites)))
+    .with_section(Section::new("Context").with(Block::Table(context)));
     if let Some(bisection) = bisection {
         let table = bisection_table(bisection)?.with_provenance(provenance);
         let section = Section::new("Bisection")

@@ -16,15 +16,28 @@ pub enum Kind {
     Simplex,
     /// Gradient of the training loss with respect to an effective weight.
     Grad,
+    /// An effective weight.
+    Param,
+    /// Its change since step 0.
+    ParamDelta,
     /// Change of an effective weight in one optimiser step.
     Update,
-    /// Operator norm of a weight's change since step 0, over the root of outputs per input.
+    /// Operator norm of an effective matrix, over the root of outputs per input.
+    OpnormParam,
+    /// The same of its change since step 0.
     OpnormDelta,
     /// How much larger a product of a matrix with its input is than its parts: logged, not judged.
     Alignment,
+    /// What shuffled context does to loss and predictions: logged, not judged.
+    Ablation,
 }
 
 impl Kind {
+    /// Whether readings are only logged: no exponent is expected of them.
+    pub const fn is_logged(self) -> bool {
+        matches!(self, Self::Alignment | Self::Ablation)
+    }
+
     /// Name in tables.
     pub const fn name(self) -> &'static str {
         match self {
@@ -33,9 +46,13 @@ impl Kind {
             Self::PreSoftmax => "pre_softmax",
             Self::Simplex => "simplex",
             Self::Grad => "grad",
+            Self::Param => "param",
+            Self::ParamDelta => "param_delta",
             Self::Update => "update",
+            Self::OpnormParam => "opnorm_param",
             Self::OpnormDelta => "opnorm_delta",
             Self::Alignment => "alignment",
+            Self::Ablation => "ablation",
         }
     }
 }

@@ -9,17 +9,19 @@
 //! stored tensor), which is the same in every equivalent form of a table (Tensor Programs V,
 //! lemma J.1), so one expectation serves tables 3, 8 and 9 alike:
 //!
-//! | role | gradient | update |
-//! | --- | --- | --- |
-//! | input, gain, bias of size N | -1 | 0 |
-//! | hidden | -1 | -1 |
-//! | output | 0 | -1 |
-//! | bias of fixed size | 0 | 0 |
+//! | role | weight at the start | gradient | update, change since the start |
+//! | --- | --- | --- | --- |
+//! | input, gain, bias of size N | 0 | -1 | 0 |
+//! | hidden | -1/2 | -1 | -1 |
+//! | output | -1 | 0 | -1 |
+//! | bias of fixed size | | 0 | 0 |
 //!
 //! A coordinate of the stream feeds N others through a decoder of order 1/N, so its gradient is of
 //! order 1/N, and so is that of everything that adds to it; the decoder's own gradient is an error
 //! of order one times a feature of order one. An update of a matrix read by aligned features of
 //! order one must be of order one over its fan-in; that of a vector or table of order one.
+//! Later a weight is the sum of a start and a change of its role, so its slope lies between theirs
+//! and is never above that of the start.
 
 use models::parameters::{ParameterSpec, Role};
 
@@ -47,9 +49,15 @@ pub enum Class {
     EntropyGap,
     /// Gradients of effective weights.
     Gradient,
+    /// Effective weights.
+    Parameter,
+    /// Their changes since step 0.
+    ParameterChange,
     /// Updates of effective weights.
     Update,
-    /// Operator norms of changes.
+    /// Operator norms of effective matrices.
+    ParameterNorm,
+    /// Operator norms of their changes.
     OperatorNorm,
 }
 
@@ -58,10 +66,13 @@ impl Class {
     pub fn of(site: &str, kind: Kind) -> Self {
         match kind {
             Kind::Grad => Self::Gradient,
+            Kind::Param => Self::Parameter,
+            Kind::ParamDelta => Self::ParameterChange,
             Kind::Update => Self::Update,
+            Kind::OpnormParam => Self::ParameterNorm,
             Kind::OpnormDelta => Self::OperatorNorm,
             // Never judged: `judge` leaves these readings out.
-            Kind::Alignment => Self::Hidden,
+            Kind::Alignment | Kind::Ablation => Self::Hidden,
             Kind::PreSoftmax => Self::AttentionLogits,
             Kind::Act | Kind::ActDelta | Kind::Simplex => match site {
                 "unary" | "embedding" => Self::Embedding,
@@ -81,14 +92,13 @@ impl Class {
     }
 }
 
-/// The exponent that theory gives a weight's gradient or update; 0 for every other site.
+/// The exponent that theory gives a weight, its gradient or its change; 0 for every other site.
 ///
 /// # Errors
 /// A weight that the model does not have.
 pub fn weight_exponent(plan: &Plan, site: &str, kind: Kind) -> Result<f64> {
-    let (Kind::Grad | Kind::Update, Some((_, name))) = (kind, site.split_once('/')) else {
-        return Ok(0.0);
-    };
+    let weight = matches!(kind, Kind::Grad | Kind::Param | Kind::ParamDelta | Kind::Update);
+    let (true, Some((_, name))) = (weight, site.split_once('/')) else { return Ok(0.0) };
     let (first, last) = (plan.widths[0], plan.widths[plan.widths.len() - 1]);
     let spec = |width| -> Result<ParameterSpec> {
         let layout = plan.run.model.at_width(width).layout()?;
@@ -100,7 +110,10 @@ pub fn weight_exponent(plan: &Plan, site: &str, kind: Kind) -> Result<f64> {
     }
     let grows = small.scaling_fan() != large.scaling_fan();
     Ok(match (kind, small.role()) {
-        (Kind::Grad, Role::Hidden) | (Kind::Update, Role::Hidden | Role::Output) => -1.0,
+        (Kind::Param, Role::Hidden) => -0.5,
+        (Kind::Grad, Role::Hidden)
+        | (Kind::Param, Role::Output)
+        | (Kind::Update | Kind::ParamDelta, Role::Hidden | Role::Output) => -1.0,
         (Kind::Grad, Role::Input | Role::Bias | Role::Gain) if grows => -1.0,
         _ => 0.0,
     })

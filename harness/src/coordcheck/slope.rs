@@ -51,7 +51,7 @@ pub enum NoSlope {
     NotFinite,
     /// Every value is exactly zero.
     Zero,
-    /// Some but not all values are zero, or some run did not record the site.
+    /// Some but not all values are zero, some are negative, or some run did not record the site.
     Incomplete,
 }
 
@@ -61,7 +61,7 @@ impl NoSlope {
         match self {
             Self::NotFinite => "not finite",
             Self::Zero => "exactly zero",
-            Self::Incomplete => "missing or zero in some runs",
+            Self::Incomplete => "missing or not above zero in some runs",
         }
     }
 }

@@ -25,7 +25,10 @@ fn planted(
 ) -> Vec<Row> {
     let mut rows = Vec::new();
     // What happened since step 0 cannot be read at step 0.
-    let first = u64::from(!matches!(kind, Kind::Act | Kind::PreSoftmax | Kind::Simplex));
+    let first = u64::from(!matches!(
+        kind,
+        Kind::Act | Kind::PreSoftmax | Kind::Simplex | Kind::Param | Kind::OpnormParam
+    ));
     for &width in &plan.widths {
         for seed in 1..=plan.seeds {
             for &step in plan.steps.iter().filter(|&&step| step >= first) {
@@ -95,7 +98,7 @@ fn invariant_noise_is_inconclusive_beyond_the_hard_limit_and_passes_within() {
 
 #[test]
 fn invariant_classes_have_their_own_exponents() {
-    let passes = |site, kind, slope: f64, step: u64| {
+    let passes = |site: &'static str, kind, slope: f64, step: u64| {
         let found = verdicts((site, kind), 0.001, |_| slope);
         found.iter().find(|found| found.0 == step).unwrap().2 == Verdict::Pass
     };
@@ -107,6 +110,18 @@ fn invariant_classes_have_their_own_exponents() {
     assert!(passes("grad/ternary_u", Kind::Grad, -1.0, 10));
     assert!(!passes("grad/ternary_u", Kind::Grad, 0.0, 10));
     assert!(passes("grad/head.decoder.weight", Kind::Grad, 0.0, 10));
+    let starts =
+        [("param/unary", 0.0), ("param/binary", -0.5), ("param/head.decoder.weight", -1.0)];
+    for (site, start) in starts {
+        assert!(passes(site, Kind::Param, start, 0), "{site}");
+        assert!(!passes(site, Kind::Param, start - 0.1, 0), "{site} falls too fast");
+        assert!(!passes(site, Kind::Param, start + 0.1, 0), "{site} grows");
+        assert!(!passes(site, Kind::Param, start + 0.1, 10), "{site} grows later");
+    }
+    assert!(passes("param_delta/binary", Kind::ParamDelta, -1.0, 1));
+    assert!(!passes("param_delta/binary", Kind::ParamDelta, -0.5, 1));
+    assert!(passes("opnorm_param/binary", Kind::OpnormParam, 0.0, 0));
+    assert!(!passes("opnorm_param/binary", Kind::OpnormParam, 0.3, 0));
     assert!(passes("update/unary", Kind::Update, 0.0, 1));
     assert!(!passes("update/binary", Kind::Update, -0.95, 1));
     assert!(passes("update/head.decoder.weight", Kind::Update, -1.0, 1));

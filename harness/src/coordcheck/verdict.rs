@@ -22,7 +22,7 @@
 use serde::Serialize;
 
 use super::plan::Plan;
-use super::row::{Kind, Row};
+use super::row::Row;
 use super::sites::{Class, weight_exponent};
 use super::slope::{Fit, LineKey, NoSlope, Slope, fit};
 use crate::error::Result;
@@ -95,7 +95,8 @@ impl Line {
 /// A site that no rule is about.
 pub fn judge(rows: &[Row], plan: &Plan) -> Result<Vec<Line>> {
     let thresholds = &thresholds::committed().coordinate_check;
-    let fits: Vec<Fit> = fit(rows, plan).into_iter().filter(|f| !is_logged(f)).collect();
+    let fits: Vec<Fit> =
+        fit(rows, plan).into_iter().filter(|fit| !fit.key.kind.is_logged()).collect();
     let same = |a: &LineKey, b: &LineKey| {
         (a.rate, a.kind, &a.site, a.iteration) == (b.rate, b.kind, &b.site, b.iteration)
     };
@@ -106,13 +107,10 @@ pub fn judge(rows: &[Row], plan: &Plan) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// Slopes of `rows` that nothing is expected of: the alignment of matrices with what they read.
+/// Slopes of `rows` that nothing is expected of: the alignment of matrices with what they read,
+/// and what context is worth.
 pub fn logged(rows: &[Row], plan: &Plan) -> Vec<Fit> {
-    fit(rows, plan).into_iter().filter(is_logged).collect()
-}
-
-fn is_logged(fit: &Fit) -> bool {
-    fit.key.kind == Kind::Alignment
+    fit(rows, plan).into_iter().filter(|fit| fit.key.kind.is_logged()).collect()
 }
 
 /// Judges the steps of one site.

@@ -1,4 +1,4 @@
-//! Readings of gradients, updates and the operator norm of what was learned.
+//! Readings of weights, their changes, gradients and updates, and of operator norms.
 
 use models::parameters::{Layout, Role};
 use models::parametrization::Resolved;
@@ -13,43 +13,74 @@ const POWER_ITERATIONS: usize = 12;
 /// gradient of this bias is rounding noise.
 const NO_GRADIENT: &str = "attention.key.bias";
 
-/// Readings of every tensor after a step: `grad/NAME` and `update/NAME` by their root mean
-/// square, `opnorm_delta/NAME` for hidden and output matrices. All are of the effective weight,
-/// forward multiplier times tensor, so that equivalent forms of a table read the same. `buffers`
-/// holds initial parameters, those before and after the step, and its gradients.
-pub fn weight_readings(layout: &Layout, resolved: &Resolved, buffers: [&[f32]; 4]) -> Vec<Reading> {
+/// Buffers of one training at one step.
+#[derive(Debug, Clone, Copy)]
+pub struct Buffers<'a> {
+    /// Parameters at step 0.
+    pub initial: &'a [f32],
+    /// Parameters now.
+    pub now: &'a [f32],
+    /// The last step; `None` at step 0.
+    pub last: Option<LastStep<'a>>,
+}
+
+/// What the last optimiser step started from.
+#[derive(Debug, Clone, Copy)]
+pub struct LastStep<'a> {
+    /// Parameters before it.
+    pub before: &'a [f32],
+    /// Gradients it used.
+    pub gradients: &'a [f32],
+}
+
+/// Readings of every tensor: `param/NAME` and, after a step, `param_delta/NAME`, `grad/NAME` and
+/// `update/NAME` by their root mean square; `opnorm_param/NAME` and, after a step,
+/// `opnorm_delta/NAME` of hidden and output matrices, over the root of outputs per input. All are
+/// of the effective weight, forward multiplier times tensor, so that equivalent forms of a table
+/// read the same. A tensor that starts at zero is its own change and read as that only.
+pub fn weight_readings(layout: &Layout, resolved: &Resolved, buffers: Buffers) -> Vec<Reading> {
     let mut readings = Vec::new();
     let specs = layout.specs().iter().zip(&resolved.rules);
     for (position, (spec, rule)) in specs.enumerate() {
-        let [initial, before, after, gradients] =
-            buffers.map(|buffer| &buffer[layout.range(position)]);
-        let multiplier = rule.forward_multiplier;
-        let name = spec.name();
-        if name.ends_with(NO_GRADIENT) {
-            continue;
+        let range = layout.range(position);
+        let (initial, now) = (&buffers.initial[range.clone()], &buffers.now[range.clone()]);
+        let (name, multiplier) = (spec.name(), rule.forward_multiplier);
+        let change = scaled_difference(now, initial, multiplier);
+        let mut matrices = Vec::new();
+        if initial.iter().any(|&value| value != 0.0) {
+            let weight: Vec<f64> = now.iter().map(|&value| f64::from(value) * multiplier).collect();
+            readings.push(rms(format!("param/{name}"), Kind::Param, &weight));
+            matrices.push((format!("opnorm_param/{name}"), Kind::OpnormParam, weight));
         }
-        let gradient = gradients.iter().map(|&g| f64::from(g) / multiplier);
-        readings.push(rms(format!("grad/{name}"), Kind::Grad, gradient));
-        let update = difference(after, before).map(|change| change * multiplier);
-        readings.push(rms(format!("update/{name}"), Kind::Update, update));
+        // Rounding noise has no exponent.
+        if let Some(last) = buffers.last
+            && !name.ends_with(NO_GRADIENT)
+        {
+            let gradients = &last.gradients[range.clone()];
+            let gradient: Vec<f64> = gradients.iter().map(|&g| f64::from(g) / multiplier).collect();
+            let update = scaled_difference(now, &last.before[range], multiplier);
+            readings.push(rms(format!("grad/{name}"), Kind::Grad, &gradient));
+            readings.push(rms(format!("param_delta/{name}"), Kind::ParamDelta, &change));
+            readings.push(rms(format!("update/{name}"), Kind::Update, &update));
+            matrices.push((format!("opnorm_delta/{name}"), Kind::OpnormDelta, change));
+        }
         if let (Role::Hidden | Role::Output, &[rows, columns]) = (spec.role(), spec.shape()) {
-            let change: Vec<f64> = difference(after, initial).map(|c| c * multiplier).collect();
-            let norm =
-                operator_norm(&change, rows, columns) / (rows as f64 / columns as f64).sqrt();
-            let site = format!("opnorm_delta/{name}");
-            let summary = Summary::scalar(norm);
-            readings.push(Reading::new(site, 0, Kind::OpnormDelta, summary, |s| s.l1));
+            for (site, kind, matrix) in matrices {
+                let norm =
+                    operator_norm(&matrix, rows, columns) / (rows as f64 / columns as f64).sqrt();
+                readings.push(Reading::new(site, 0, kind, Summary::scalar(norm), |s| s.l1));
+            }
         }
     }
     readings
 }
 
-fn difference<'a>(a: &'a [f32], b: &'a [f32]) -> impl Iterator<Item = f64> + 'a {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) - f64::from(b))
+fn scaled_difference(a: &[f32], b: &[f32], factor: f64) -> Vec<f64> {
+    a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)) * factor).collect()
 }
 
-fn rms(site: String, kind: Kind, values: impl Iterator<Item = f64>) -> Reading {
-    Reading::new(site, 0, kind, Summary::of(values), |summary| summary.rms)
+fn rms(site: String, kind: Kind, values: &[f64]) -> Reading {
+    Reading::new(site, 0, kind, Summary::of(values.iter().copied()), |summary| summary.rms)
 }
 
 /// Largest singular value of a row-major matrix by power iteration from a fixed start.
