@@ -12,7 +12,6 @@ use super::record::RunRecord;
 use super::study::{Cell, SearchOutcome, Study};
 use super::tables::{curve, loss_estimate, title};
 use crate::error::Result;
-use crate::statistics::median;
 
 fn provenance<'a>(command: &str, runs: impl IntoIterator<Item = &'a RunRecord>) -> Provenance {
     Provenance::new(command, runs.into_iter().map(|run| run.id.clone()))
@@ -135,11 +134,9 @@ pub fn loss_vs_non_embedding_parameters(study: &Study, command: &str) -> Result<
     Ok(figure::loss_vs_non_embedding_parameters(&against(study, command, &size))?)
 }
 
-/// Loss against training seconds, the median over seeds.
+/// Loss against training seconds, that of the fastest seed.
 pub fn loss_vs_wall_time(study: &Study, command: &str) -> Result<Figure> {
-    Ok(figure::loss_vs_wall_time(&against(study, command, &|cell| {
-        median(&cell.runs.iter().map(|run| run.seconds).collect::<Vec<_>>())
-    }))?)
+    Ok(figure::loss_vs_wall_time(&against(study, command, &Cell::training_seconds))?)
 }
 
 /// Held-out loss over training tokens of labelled runs.

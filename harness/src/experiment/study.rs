@@ -57,6 +57,14 @@ pub struct Cell {
     pub runs: Vec<RunRecord>,
 }
 
+impl Cell {
+    /// Training seconds of the fastest seed: all seeds compute the same amount, and whatever else
+    /// ran beside them only adds to their times.
+    pub fn training_seconds(&self) -> Option<f64> {
+        self.runs.iter().map(|run| run.seconds).min_by(f64::total_cmp)
+    }
+}
+
 /// Everything a `reproduce` measured.
 #[derive(Debug, Clone)]
 pub struct Study {

@@ -11,8 +11,7 @@ use crate::experiment::source::{Gathered, RunSource};
 use crate::experiment::study::{self, Cell, Study};
 use crate::experiment::tables;
 use crate::statistics::{
-    Estimate, PowerLawEstimate, SizeLosses, bootstrap_power_law, estimate, median,
-    pair_common_seeds,
+    Estimate, PowerLawEstimate, SizeLosses, bootstrap_power_law, estimate, pair_common_seeds,
 };
 
 /// Fits are resampled this often.
@@ -144,14 +143,15 @@ pub fn rows(study: &Study, candidate: &str, baselines: &[String]) -> Result<Vec<
     Ok(rows)
 }
 
-/// Size of a cell on `axis`: the same for all seeds but for wall time, whose median counts.
+/// Size of a cell on `axis`: the same for all seeds but for wall time, which is that of
+/// the fastest.
 pub fn size(cell: &Cell, axis: SizeAxis) -> Option<f64> {
     let run = cell.runs.first()?;
     Some(match axis {
         SizeAxis::TotalParameters => run.parameters_total as f64,
         SizeAxis::TrainingFlops => run.flops_per_token * run.tokens as f64,
         SizeAxis::NonEmbeddingParameters => run.parameters_non_embedding as f64,
-        SizeAxis::WallTime => median(&cell.runs.iter().map(|run| run.seconds).collect::<Vec<_>>())?,
+        SizeAxis::WallTime => cell.training_seconds()?,
     })
 }
 

@@ -202,6 +202,26 @@ fn invariant_broken_ladder_analyses_change_the_verdict() {
 }
 
 #[test]
+fn invariant_disturbed_runs_move_nothing_on_the_axis_of_wall_time() {
+    let gathered = ladder_in(0.0, always, false);
+    let Outcome::Ladder(study) = &gathered.outcome else { unreachable!() };
+    let rows = |load: f64| {
+        let mut study = study.clone();
+        for run in study.cells.iter_mut().flat_map(|cell| cell.runs.iter_mut().enumerate()) {
+            // One seed of five had the machine for itself.
+            let load = if run.0 == 2 { 1.0 } else { load };
+            run.1.seconds = run.1.flops_per_token * load;
+        }
+        ladder::axis_rows(&study, "pt", &["bert".to_owned()], &[SizeAxis::WallTime])
+    };
+    let (quiet, loaded) = (rows(1.0), rows(50.0));
+    assert!(!quiet.is_empty());
+    for (a, b) in quiet.iter().zip(&loaded) {
+        assert_eq!((a.size, a.bound, &a.differences), (b.size, b.bound, &b.differences));
+    }
+}
+
+#[test]
 fn golden_power_law_and_other_axes_of_a_known_ladder() {
     let gathered = ladder_in(0.0, always, false);
     let finding = judge("C7", "ladder-small", &gathered);
