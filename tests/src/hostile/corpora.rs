@@ -36,7 +36,7 @@ pub(super) fn text_samples() -> &'static [Vec<u8>] {
 /// A Zstandard frame of one raw block: its magic, one byte of size, the block's header.
 fn zstandard(text: &[u8]) -> Vec<u8> {
     let size = u8::try_from(text.len()).expect("a size of one byte");
-    let block = (u32::from(size) << 3 | 1).to_le_bytes();
+    let block = ((u32::from(size) << 3) | 1).to_le_bytes();
     [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, size], &block[..3], text].concat()
 }
 
