@@ -2,4 +2,7 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| crossscale_tests::hostile::fuzz("run_configurations", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| crossscale_tests::hostile::fuzz(
+    "run_configurations",
+    data
+));
