@@ -1,12 +1,17 @@
-//! Records the versions of compiler and candle, lists the registered experiments and claims, and
-//! with the feature mpi builds the shim over the MPI library.
+//! Records the versions of compiler and candle and the commit built from, lists the registered
+//! experiments and claims, and with the feature mpi builds the shim over the MPI library.
 
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
+mod source {
+    include!("src/ledger/source.rs");
+}
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    built_from();
     let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let version = Command::new(compiler).arg("--version").output();
     let version = version.ok().and_then(|output| String::from_utf8(output.stdout).ok());
@@ -22,6 +27,20 @@ fn main() {
     if std::env::var_os("CARGO_FEATURE_MPI").is_some() {
         mpi(&folder);
     }
+}
+
+/// Records commit and hash of the sources. Runs anew when a source changes, which builds this
+/// package anew in any case, and not when a commit is made: see `ledger::provenance`.
+fn built_from() {
+    let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo names the package's folder");
+    let workspace = Path::new(&root).join("..");
+    for name in source::SOURCES {
+        println!("cargo:rerun-if-changed=../{name}");
+    }
+    let revision = source::revision(&workspace).unwrap_or_default();
+    println!("cargo:rustc-env=CROSSSCALE_REVISION={revision}");
+    let digest = source::digest(&workspace).unwrap_or_default();
+    println!("cargo:rustc-env=CROSSSCALE_SOURCES={digest}");
 }
 
 /// Version of a crate in the workspace's lock file.

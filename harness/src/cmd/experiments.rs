@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::print;
+use super::print_wrapped;
 use crate::config::locate::with_places;
 use crate::error::{HarnessError, Result};
 use crate::experiment::claims_report;
@@ -78,7 +78,7 @@ pub fn run(experiment: &Experiment, common: &Common) -> Result<()> {
     }
     let corpora = Corpora::new(None);
     let ledger = LedgerSource::new(&common.out, &corpora)?;
-    print(&status::of(experiment, &ledger)?.readable())
+    print_wrapped(&status::of(experiment, &ledger)?.readable())
 }
 
 fn complete(experiment: &Experiment, runner: &Runner) -> Result<()> {
@@ -122,7 +122,7 @@ pub fn run_all(options: RunnerOptions, dry_run: bool) -> Result<()> {
     let corpora = Corpora::new(None);
     let ledger = LedgerSource::new(&folder, &corpora)?;
     for experiment in &experiments {
-        print(&status::of(experiment, &ledger)?.readable())?;
+        print_wrapped(&status::of(experiment, &ledger)?.readable())?;
     }
     if !dry_run {
         claims_report::build(&experiments, &ledger)?.write(&folder.join("report"))?;

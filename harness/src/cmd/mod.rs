@@ -222,6 +222,12 @@ pub(crate) fn print_table(table: &reports::Table) -> Result<()> {
     print(&columns.map_or_else(|| table.to_text(), |width| table.to_text_within(width)))
 }
 
+/// As [`print`], with lines that are too long for the terminal broken between words.
+pub(crate) fn print_wrapped(text: &str) -> Result<()> {
+    let columns = terminal::output_columns();
+    print(&columns.map_or_else(|| text.to_owned(), |width| terminal::wrapped(text, width)))
+}
+
 /// Writes `text` and a newline to standard output.
 pub(crate) fn print(text: &str) -> Result<()> {
     writeln!(anstream::stdout().lock(), "{}", terminal::inert(text))

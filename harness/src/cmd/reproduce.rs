@@ -4,7 +4,8 @@ use std::path::{Component, Path, PathBuf};
 
 use toml::Table;
 
-use super::{experiments, print, print_table};
+use super::terminal::output_columns;
+use super::{experiments, print, print_table, print_wrapped};
 use crate::config::locate::with_places;
 use crate::config::overrides;
 use crate::config::suggest::did_you_mean;
@@ -14,7 +15,7 @@ use crate::experiment::corpora::Corpora;
 use crate::experiment::definition::Definition;
 use crate::experiment::plan::SpeedBasis;
 use crate::experiment::runner::{Runner, RunnerOptions};
-use crate::experiment::{plan, reproduce, study, tables};
+use crate::experiment::{plan, plan_text, reproduce, study, tables};
 use crate::input;
 use crate::launch::quoted;
 
@@ -83,8 +84,9 @@ pub fn run(args: &Args) -> Result<()> {
         let vocab = study::vocabulary(&definition.data, &corpus);
         let ladders = study::ladders(&definition, vocab)?;
         let rows = plan::plan(&definition, &ladders, vocab)?;
-        let text = plan::readable(&rows, jobs, &SpeedBasis::of(definition.train.device));
-        return print(&(text + &plan::deviations(&definition)));
+        let basis = SpeedBasis::of(definition.train.device);
+        let text = plan_text::readable(&rows, jobs, &basis, output_columns());
+        return print_wrapped(&(text + &plan_text::deviations(&definition)));
     }
     // An absent device is told before anything is read or trained.
     crate::device::open(definition.train.device).map_err(without_device)?;

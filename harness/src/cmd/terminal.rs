@@ -79,6 +79,29 @@ pub(super) fn output_columns() -> Option<usize> {
     terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0.into())
 }
 
+/// `text` with lines longer than `columns` broken between words; they go on under their first word.
+pub(super) fn wrapped(text: &str, columns: usize) -> String {
+    let broken = |line: &str| {
+        if line.chars().count() <= columns {
+            return line.to_owned();
+        }
+        let indent = line.len() - line.trim_start().len();
+        let mut lines = vec![" ".repeat(indent)];
+        for word in line.split_whitespace() {
+            let last = lines.last_mut().expect("there is a line");
+            let length = last.chars().count();
+            if length > indent && length + 1 + word.chars().count() > columns {
+                lines.push(format!("{}{word}", " ".repeat(indent)));
+            } else {
+                let space = if length > indent { " " } else { "" };
+                let _ = write!(last, "{space}{word}");
+            }
+        }
+        lines.join("\n")
+    };
+    text.split('\n').map(broken).collect::<Vec<_>>().join("\n")
+}
+
 /// Columns of the terminal, else those that `COLUMNS` says.
 fn columns() -> Option<usize> {
     let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
@@ -150,6 +173,17 @@ mod tests {
             }
         }
         assert_eq!(broken("crossscale ls", 80), "crossscale ls");
+    }
+
+    #[test]
+    fn invariant_wrapped_text_fits_and_loses_nothing() {
+        let text = "short  line\n  a line with an indent that is rather long\n\nunbreakable_word";
+        let out = wrapped(text, 16);
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(&out), words(text));
+        assert!(out.lines().all(|line| line.chars().count() <= 16), "{out}");
+        assert!(out.starts_with("short  line\n  a line with\n  an"), "{out}");
+        assert_eq!(wrapped(text, 100), text);
     }
 
     #[test]

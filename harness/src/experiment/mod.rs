@@ -10,6 +10,7 @@ pub mod figures;
 pub mod gpu_table;
 pub mod memory;
 pub mod plan;
+pub mod plan_text;
 pub mod record;
 pub mod registered;
 pub mod reproduce;

@@ -6,7 +6,7 @@ use super::registered::claim::SizeAxis;
 use super::registered::ladder::{self, Bound};
 use super::source::RunSource;
 use super::study::{self, Study};
-use super::{document, plan, tables};
+use super::{document, plan, plan_text, tables};
 use crate::config::compute::DeviceKind;
 use crate::config::run::RunConfig;
 use crate::error::Result;
@@ -178,7 +178,7 @@ fn invariant_gpu_hours_are_floating_point_operations_over_the_stated_rate() {
     assert_eq!(runs("ladder", "ut"), [(2, 2); 6], "one seed is that of the search");
     assert_eq!((runs("search", "pt").len(), runs("search", "ut").len()), (0, 6));
     let basis = plan::SpeedBasis::of(DeviceKind::Cuda);
-    let text = plan::readable(&rows, 2, &basis);
+    let text = plan_text::readable(&rows, 2, &basis, None);
     let row = rows.iter().find(|row| row.parameters_total == 393_259_520).unwrap();
     let hours = row.flops_per_token * row.tokens as f64 / basis.flops_per_second / 3600.0;
     let line = text.lines().find(|line| line.contains("393,259,520")).unwrap();

@@ -1,7 +1,6 @@
 //! `reproduce --dry-run`: every run with its cost, before anything starts.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use models::fused::gemm::{self, Matrix, MatrixMut, Update};
 use models::parameters::Role;
@@ -11,7 +10,6 @@ use super::definition::Definition;
 use super::gpu_table;
 use super::memory::{self, MemoryPlan, StepShape};
 use super::study::{self, Ladder};
-use crate::cmd::plan::grouped;
 use crate::config::compute::DeviceKind;
 use crate::config::model::ModelConfig;
 use crate::config::train::TrainConfig;
@@ -145,114 +143,6 @@ pub fn plan(definition: &Definition, ladders: &[Ladder], vocab: usize) -> Result
         }
     }
     Ok(rows)
-}
-
-/// The plan as text: one line per shape, then totals and the time with its basis.
-pub fn readable(rows: &[PlannedRuns], jobs: usize, basis: &SpeedBasis) -> String {
-    let gpu = basis.device == DeviceKind::Cuda;
-    let mut text = format!(
-        "{:<9} {:<7} {:<14} {:>6} {:>6} {:>12} {:>12} {:>11} {:>11} {:>9} {:>7}{}\n",
-        "stage",
-        "family",
-        "parametriz.",
-        "width",
-        "depth",
-        "parameters",
-        "non-embed.",
-        "FLOPs/token",
-        "tokens",
-        "memory",
-        "runs",
-        if gpu { "  GPU-h/run" } else { "" }
-    );
-    let (mut fewest, mut most) = (0.0, 0.0);
-    let (mut runs_fewest, mut runs_most) = (0, 0);
-    for row in rows {
-        let cost = row.flops_per_token * row.tokens as f64;
-        text.push_str(&line(row));
-        if gpu {
-            let hours = cost / basis.flops_per_second / 3600.0;
-            write!(text, " {hours:>10.1}").expect("writing to a string cannot fail");
-        }
-        text.push('\n');
-        fewest += cost * row.runs.0 as f64;
-        most += cost * row.runs.1 as f64;
-        runs_fewest += row.runs.0;
-        runs_most += row.runs.1;
-    }
-    text.push('\n');
-    text.push_str(&roles(rows));
-    let hours = |flops: f64| flops / basis.flops_per_second / 3600.0;
-    let time = if gpu {
-        format!("time {:.0} to {:.0} GPU-hours", hours(fewest), hours(most))
-    } else {
-        let minutes = |flops: f64| 60.0 * hours(flops) / jobs as f64;
-        format!("time {:.1} to {:.1} minutes with {jobs} jobs", minutes(fewest), minutes(most))
-    };
-    write!(
-        text,
-        "\n{runs_fewest} to {runs_most} runs, {fewest:.3e} to {most:.3e} FLOPs\n\
-         {time}\nbasis: {}",
-        basis.explanation
-    )
-    .expect("writing to a string cannot fail");
-    text
-}
-
-/// One shape.
-fn line(row: &PlannedRuns) -> String {
-    let dimensions = row.model.dimensions();
-    let count = if row.runs.0 == row.runs.1 {
-        row.runs.0.to_string()
-    } else {
-        format!("{}–{}", row.runs.0, row.runs.1)
-    };
-    format!(
-        "{:<9} {:<7} {:<14} {:>6} {:>6} {:>12} {:>12} {:>11.3e} {:>11} {:>7}MB {:>7}",
-        row.stage,
-        row.model.family(),
-        row.parametrization,
-        dimensions.width,
-        dimensions.depth,
-        grouped(row.parameters_total as u64),
-        grouped(row.parameters_non_embedding as u64),
-        row.flops_per_token,
-        grouped(row.tokens),
-        row.memory.peak.div_ceil(1_000_000),
-        count
-    )
-}
-
-/// Where `definition` parts from the published recipe, one line each; empty without any.
-pub fn deviations(definition: &Definition) -> String {
-    if definition.deviations.is_empty() {
-        return String::new();
-    }
-    let mut text = "\n\ndeviations from the published recipe".to_owned();
-    for deviation in &definition.deviations {
-        write!(text, "\n- {deviation}").expect("writing to a string cannot fail");
-    }
-    text
-}
-
-/// Parameters by role, one line per ladder shape.
-fn roles(rows: &[PlannedRuns]) -> String {
-    let mut text = format!("{:<7} {:>6}", "family", "width");
-    for role in Role::ALL {
-        write!(text, " {:>12}", role.name()).expect("writing to a string cannot fail");
-    }
-    for row in rows.iter().filter(|row| row.stage == "ladder") {
-        let width = row.model.dimensions().width;
-        write!(text, "\n{:<7} {width:>6}", row.model.family())
-            .expect("writing to a string cannot fail");
-        for role in Role::ALL {
-            let count = row.parameters_by_role.get(&role).copied().unwrap_or(0);
-            write!(text, " {:>12}", grouped(count as u64))
-                .expect("writing to a string cannot fail");
-        }
-    }
-    text.push('\n');
-    text
 }
 
 /// Share of the machine's own product rate that a training step of a small model reaches.

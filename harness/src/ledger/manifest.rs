@@ -186,7 +186,7 @@ pub struct Manifest {
     pub results_version: u32,
     /// Version of this program.
     pub version: String,
-    /// Commit of its source folder when the run began, if known.
+    /// Commit that it was built from, see [`provenance::git_revision`].
     pub git_revision: Option<String>,
     /// Compiler.
     pub rustc: String,

@@ -16,6 +16,7 @@ mod key;
 mod manifest;
 pub mod overview;
 pub mod provenance;
+mod source;
 
 #[cfg(test)]
 mod tests;

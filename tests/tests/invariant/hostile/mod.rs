@@ -1,15 +1,12 @@
 //! Files that were damaged or made to do harm: every reader answers with a value or an error,
 //! never with a panic, and believes no size that the file itself does not hold.
 //!
-//! `CROSSSCALE_HOSTILE_CASES` sets the cases per reader (default 150); `ci/fuzz` runs a million.
+//! `CROSSSCALE_HOSTILE_CASES` sets the cases per reader (default 150); `ci/fuzz` runs a million,
+//! and `ci/fuzz_guided` gives the same readers to libFuzzer.
 
-mod binary;
-mod corpora;
+mod cases;
+mod claims;
 mod mutation;
-mod text;
-
-/// The smallest known answer, so that a case takes milliseconds.
-const SMALL_KNOWN_ANSWER: &str = "pt2023/distance_shared.safetensors";
 
 /// Cases per reader.
 fn cases() -> u32 {

@@ -1,5 +1,6 @@
 //! Ways to damage a file.
 
+use crossscale_tests::hostile::border;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -95,16 +96,6 @@ pub fn damaged(bytes: &[u8], changes: &[Change]) -> Vec<u8> {
         }
     }
     bytes
-}
-
-/// As [`damaged`], as text.
-pub fn damaged_text(text: &str, changes: &[Change]) -> String {
-    String::from_utf8_lossy(&damaged(text.as_bytes(), changes)).into_owned()
-}
-
-/// Where the numbers of a safetensors file begin.
-pub fn border(whole: &[u8]) -> usize {
-    8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize
 }
 
 /// A safetensors file with `changes`, `in_header` only there, with the length that it then has:
