@@ -1,5 +1,5 @@
-//! Records the versions of compiler and candle and the commit built from, lists the registered experiments and claims, and
-//! with the feature mpi builds the shim over the MPI library.
+//! Records the versions of compiler and candle and the commit built from, lists the registered
+//! experiments and claims, and with the feature mpi builds the shim over the MPI library.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -170,7 +170,9 @@ fn grid(columns: &[Column], rows: &[Vec<String>], within: Option<usize>) -> Stri
         padded.collect::<Vec<_>>().join(" ") + "\n"
     };
     let mut text = line(&|index| columns[index].heading.to_owned());
-    rows.iter().for_each(|row| text.push_str(&line(&|index| row[index].clone())));
+    for row in rows {
+        text.push_str(&line(&|index| row[index].clone()));
+    }
     if !left_out.is_empty() {
         left_out.reverse();
         writeln!(text, "(no room for {}; a pipe has it)", left_out.join(", "))

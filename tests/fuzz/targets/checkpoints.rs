@@ -2,4 +2,6 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| crossscale_tests::hostile::fuzz("checkpoints", data));
+use crossscale_tests::hostile::fuzz;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz("checkpoints", data));

@@ -17,26 +17,33 @@ type File = (&'static str, Vec<u8>);
 
 /// What a name of a text says about its bytes.
 const EXTENSIONS: [&str; 4] = ["txt", "jsonl", "txt.gz", "jsonl.zst"];
-/// One document.
-const LINE: &str = "{\"text\": \"some words of a document that is long enough\"}\n\n";
+/// Documents of a text; each is its own, for they are held out by their content.
+const DOCUMENTS: usize = 30;
+/// Documents of a text of at most 255 bytes.
+const FEW_DOCUMENTS: usize = 4;
 /// Files of a token folder.
 const FOLDER_FILES: usize = 5;
+
+fn documents(count: usize) -> Vec<u8> {
+    let document = |n| format!("{{\"text\": \"{n} words of a text that is long enough\"}}\n\n");
+    (0..count).map(document).collect::<String>().into_bytes()
+}
 
 pub(super) fn text_samples() -> &'static [Vec<u8>] {
     static SAMPLES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     SAMPLES.get_or_init(|| {
-        let text = LINE.repeat(30).into_bytes();
+        let text = documents(DOCUMENTS);
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&text).expect("memory takes all");
         let packed = encoder.finish().expect("memory takes all");
-        vec![text.clone(), text, packed, zstandard(LINE.repeat(4).as_bytes())]
+        vec![text.clone(), text, packed, zstandard(&documents(FEW_DOCUMENTS))]
     })
 }
 
 /// A Zstandard frame of one raw block: its magic, one byte of size, the block's header.
 fn zstandard(text: &[u8]) -> Vec<u8> {
     let size = u8::try_from(text.len()).expect("a size of one byte");
-    let block = (u32::from(size) << 3 | 1).to_le_bytes();
+    let block = ((u32::from(size) << 3) | 1).to_le_bytes();
     [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, size], &block[..3], text].concat()
 }
 
@@ -48,6 +55,7 @@ pub(super) fn text(sample: usize, bytes: &[u8]) {
         train: vec![path],
         bytes_max: 1 << 20,
         text_document: TextDocument::Paragraph,
+        validation_share: 0.5,
         ..PathsConfig::default()
     };
     let kind = TokenizerKind::Words;
