@@ -6,6 +6,7 @@ use super::experiments::{self, Common};
 use crate::config::model::ComputePath;
 use crate::config::overrides;
 use crate::error::{HarnessError, Result};
+use crate::experiment::definition::SEEDS_MAX;
 use crate::experiment::registered::paired::Arm;
 use crate::experiment::registered::{Experiment, Kind};
 
@@ -48,6 +49,7 @@ pub fn run(args: &Args) -> Result<()> {
 /// A comparison with text, recipe and search rule of the registered ones.
 fn ad_hoc(args: &Args, baseline: &str) -> Result<Experiment> {
     let pattern = experiments::find("rope", Some(Kind::Compare))?;
+    let seeds = experiments::counted("seeds", args.seeds, SEEDS_MAX)?;
     let center = |side: usize| {
         let center = args.center.get(side).or(args.center.first()).copied();
         center.ok_or_else(|| HarnessError::config("--center is empty", "give --center 0.1"))
@@ -59,7 +61,7 @@ fn ad_hoc(args: &Args, baseline: &str) -> Result<Experiment> {
         scientific: vec![name.clone()],
         fixed: vec![format!("width {}, {}", args.width, args.parametrization)],
         name,
-        seeds: args.seeds,
+        seeds,
         paired: arms,
         ..pattern
     })
@@ -69,7 +71,12 @@ fn arm(args: &Args, text: &str, center: f64) -> Result<Arm> {
     let (family, keys) = text.split_once(':').unwrap_or((text, ""));
     let mut model = Table::new();
     for assignment in keys.split(',').filter(|assignment| !assignment.is_empty()) {
-        overrides::set(&mut model, assignment)?;
+        overrides::set(&mut model, assignment).map_err(|_| {
+            HarnessError::config(
+                format!("{text}: '{assignment}' sets no key of a model"),
+                "write FAMILY:KEY=VALUE, for instance pt:tied=true",
+            )
+        })?;
     }
     Ok(Arm {
         name: text.to_owned(),

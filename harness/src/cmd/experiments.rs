@@ -57,11 +57,28 @@ pub fn find(name: &str, kind: Option<Kind>) -> Result<Experiment> {
     Ok(experiment)
 }
 
+/// Threads of a run, and runs at a time, that may be asked for: more than any machine has.
+const WORKERS_MAX: u64 = 4096;
+
+/// The number given with `--option`, if it is one to `most`.
+pub fn counted(option: &str, number: u64, most: u64) -> Result<u64> {
+    if (1..=most).contains(&number) {
+        return Ok(number);
+    }
+    let hint = format!("give a number from 1 to {most}");
+    Err(HarnessError::config(format!("--{option} {number}"), hint))
+}
+
+/// `--threads`, if it can be.
+pub fn threads(asked: Option<usize>) -> Result<Option<usize>> {
+    let counted = |threads| counted("threads", threads as u64, WORKERS_MAX);
+    asked.map(|threads| counted(threads).map(|_| threads)).transpose()
+}
+
 /// `--jobs`, or the number of cores.
 pub fn jobs(asked: Option<usize>) -> Result<usize> {
     match asked {
-        Some(0) => Err(HarnessError::config("--jobs 0", "give at least one job")),
-        Some(jobs) => Ok(jobs),
+        Some(jobs) => counted("jobs", jobs as u64, WORKERS_MAX).map(|jobs| jobs as usize),
         None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
     }
 }

@@ -36,6 +36,7 @@ mod terminal;
 pub mod train;
 pub mod transfer;
 
+pub(crate) use terminal::wrapped;
 use terminal::{Colour, PlainWarnings};
 
 /// Name of the program.
@@ -225,7 +226,7 @@ pub(crate) fn print_table(table: &reports::Table) -> Result<()> {
 /// As [`print`], with lines that are too long for the terminal broken between words.
 pub(crate) fn print_wrapped(text: &str) -> Result<()> {
     let columns = terminal::output_columns();
-    print(&columns.map_or_else(|| text.to_owned(), |width| terminal::wrapped(text, width)))
+    print(&columns.map_or_else(|| text.to_owned(), |width| wrapped(text, width)))
 }
 
 /// Writes `text` and a newline to standard output.

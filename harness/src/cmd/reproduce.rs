@@ -12,7 +12,7 @@ use crate::config::suggest::did_you_mean;
 use crate::config::text_folder::text_layer;
 use crate::error::{HarnessError, Result};
 use crate::experiment::corpora::Corpora;
-use crate::experiment::definition::Definition;
+use crate::experiment::definition::{Definition, SEEDS_MAX};
 use crate::experiment::plan::SpeedBasis;
 use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::experiment::{plan, plan_text, reproduce, study, tables};
@@ -174,10 +174,7 @@ fn definition(args: &Args) -> Result<Definition> {
     let mut definition = changed_definition(&args.preset, text, &args.sets)
         .map_err(|error| with_claims(error, &args.preset))?;
     if let Some(seeds) = args.seeds {
-        if seeds == 0 {
-            return Err(HarnessError::config("--seeds 0", "give at least one seed"));
-        }
-        definition.seeds = seeds;
+        definition.seeds = experiments::counted("seeds", seeds, SEEDS_MAX)?;
     }
     Ok(definition)
 }

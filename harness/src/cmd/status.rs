@@ -175,6 +175,9 @@ fn readable(ledgers: &[LedgerStatus], all: bool, columns: Option<usize>) -> Stri
         for Count { state, runs } in ledger.counts.iter().filter(|count| count.runs > 0) {
             write!(text, " {runs} {}", state.word()).expect("writing to a string cannot fail");
         }
+        if ledger.runs.is_empty() {
+            text.push_str(" no runs yet");
+        }
         match &ledger.missing {
             Some(Missing { fewest, most }) if fewest == most => {
                 write!(text, " {most} missing").expect("writing to a string cannot fail");

@@ -80,7 +80,7 @@ pub(super) fn output_columns() -> Option<usize> {
 }
 
 /// `text` with lines longer than `columns` broken between words; they go on under their first word.
-pub(super) fn wrapped(text: &str, columns: usize) -> String {
+pub(crate) fn wrapped(text: &str, columns: usize) -> String {
     let broken = |line: &str| {
         if line.chars().count() <= columns {
             return line.to_owned();
@@ -182,7 +182,7 @@ mod tests {
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(words(&out), words(text));
         assert!(out.lines().all(|line| line.chars().count() <= 16), "{out}");
-        assert!(out.starts_with("short  line\n  a line with\n  an"), "{out}");
+        assert!(out.starts_with("short  line\n  a line with an\n  indent"), "{out}");
         assert_eq!(wrapped(text, 100), text);
     }
 

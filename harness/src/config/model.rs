@@ -89,7 +89,7 @@ impl ModelConfig {
         table.try_into().map_err(|error: toml::de::Error| {
             let guess = super::suggest::from_message(error.message());
             HarnessError::config(
-                format!("[model]: {}", error.to_string().trim_end()),
+                format!("[model]: {}", super::suggest::plain(error.to_string().trim_end())),
                 format!("{guess}crossscale plan --help lists the families"),
             )
         })

@@ -140,7 +140,7 @@ pub fn read_layer(path: &Path) -> Result<Table> {
     })?;
     let invalid = |error: toml::de::Error| {
         HarnessError::config(
-            format!("{}: {}", path.display(), error.to_string().trim_end()),
+            format!("{}: {}", path.display(), suggest::plain(error.to_string().trim_end())),
             keys_hint(&error),
         )
     };
@@ -179,7 +179,7 @@ impl RunConfig {
         Self::from_table(&table).map_err(|error| match first_wrong(before_sets, sets) {
             // Line numbers of a merged table would be those of a text that nobody wrote.
             Some((set, reason)) => HarnessError::config(
-                format!("--set {set}: {}", reason.message()),
+                format!("--set {set}: {}", suggest::plain(reason.message())),
                 keys_hint(&reason),
             ),
             None => error,
@@ -197,7 +197,7 @@ impl RunConfig {
     pub fn from_toml(origin: &str, text: &str) -> Result<Self> {
         let run: Self = toml::from_str(text).map_err(|error| {
             HarnessError::config(
-                format!("{origin}: {}", error.to_string().trim_end()),
+                format!("{origin}: {}", suggest::plain(error.to_string().trim_end())),
                 keys_hint(&error),
             )
         })?;

@@ -24,6 +24,29 @@ pub fn from_message(message: &str) -> String {
     did_you_mean(word, quoted)
 }
 
+/// A message of the TOML reader in words of a TOML file: it speaks of Rust's types, and of the
+/// tables of `[model]`, of which one is chosen, as elements.
+pub fn plain(message: &str) -> String {
+    const STRUCT: &str = "expected struct ";
+    let families = super::overrides::FAMILIES.join(", ");
+    let one = message
+        .replace(
+            "wanted exactly 1 element, more than 1 element",
+            &format!("several tables where one is chosen, of {families}"),
+        )
+        .replace(
+            "wanted exactly 1 element, found 0 elements",
+            &format!("choose one of {families}"),
+        );
+    let mut parts = one.split(STRUCT);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str("expected a table");
+        text.push_str(part.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_'));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +61,19 @@ mod tests {
         let message = "unknown field `stepz`, expected one of `batch`, `steps`";
         assert_eq!(from_message(message), "did you mean steps? ");
         assert_eq!(from_message("invalid type: string"), "");
+    }
+
+    #[test]
+    fn invariant_messages_speak_of_tables_and_not_of_rust() {
+        let message = "line 3\ninvalid type: integer `1`, expected struct TrainConfig\nin `train`";
+        let expected = "line 3\ninvalid type: integer `1`, expected a table\nin `train`";
+        assert_eq!(plain(message), expected);
+        assert_eq!(plain("unknown field `a`"), "unknown field `a`");
+        let two: Result<crate::config::model::ModelConfig, _> = toml::from_str("[pt]\n[bert]\n");
+        let two = plain(two.expect_err("two families").message());
+        assert_eq!(two, "several tables where one is chosen, of pt, pt2023, bert, preln, ut");
+        let none: Result<crate::config::model::ModelConfig, _> = toml::from_str("");
+        let none = plain(none.expect_err("no family").message());
+        assert_eq!(none, "choose one of pt, pt2023, bert, preln, ut");
     }
 }

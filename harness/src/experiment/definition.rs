@@ -7,9 +7,12 @@ use super::budget::Axis;
 use crate::config::data::DataConfig;
 use crate::config::model::{ComputePath, ModelConfig};
 use crate::config::overrides::FAMILIES;
-use crate::config::suggest::{did_you_mean, from_message};
+use crate::config::suggest::{did_you_mean, from_message, plain};
 use crate::config::train::TrainConfig;
 use crate::error::{HarnessError, Result};
+
+/// Seeds that a definition may ask for: more than anybody will run.
+pub const SEEDS_MAX: u64 = 1000;
 
 const PRESETS: &[(&str, &str)] = &[
     ("quick", include_str!("../config/presets/quick.toml")),
@@ -212,7 +215,7 @@ impl Definition {
     pub fn parse(origin: &str, text: &str) -> Result<Self> {
         let definition: Self = toml::from_str(text).map_err(|error| {
             HarnessError::config(
-                format!("{origin}: {}", error.to_string().trim_end()),
+                format!("{origin}: {}", plain(error.to_string().trim_end())),
                 format!(
                     "{}compare with harness/src/config/presets/quick.toml",
                     from_message(error.message())
@@ -239,8 +242,12 @@ impl Definition {
                 "list positive budgets in increasing order",
             );
         }
-        if self.seeds == 0 {
-            return fail("seeds = 0".to_owned(), "at least one seed; three for an interval");
+        if !(1..=SEEDS_MAX).contains(&self.seeds) {
+            let seeds = self.seeds;
+            return fail(
+                format!("seeds = {seeds}"),
+                "one seed to a thousand; three for an interval",
+            );
         }
         if self.search_rule.factor <= 1.0 {
             return fail(
@@ -250,10 +257,11 @@ impl Definition {
         }
         if let Some(transfer) = &self.transfer {
             let (widths, names) = (&transfer.widths, &transfer.parametrizations);
-            if widths.is_empty() || names.is_empty() || transfer.seeds == 0 {
+            if widths.is_empty() || names.is_empty() || !(1..=SEEDS_MAX).contains(&transfer.seeds) {
                 return fail(
-                    "[transfer] has no widths, no parametrizations or no seeds".to_owned(),
-                    "give at least one of each, or remove the table",
+                    "[transfer] has no widths, no parametrizations, no seeds or too many"
+                        .to_owned(),
+                    "give at least one of each and a thousand seeds at most, or remove the table",
                 );
             }
             self.entry(&transfer.family)?;

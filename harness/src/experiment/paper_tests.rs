@@ -142,7 +142,7 @@ fn invariant_the_report_lists_sizes_and_every_deviation() {
     let study = complete();
     let report = document::build(&study, "crossscale reproduce --preset paper").unwrap();
     let (markdown, html) = (report.to_markdown(), report.to_html().unwrap());
-    let before = plan::deviations(&study.definition);
+    let before = plan_text::deviations(&study.definition);
     assert!(study.definition.deviations.len() >= 10);
     for deviation in &study.definition.deviations {
         assert!(before.contains(&deviation.to_string()), "{deviation}");
@@ -161,7 +161,7 @@ fn invariant_the_report_lists_sizes_and_every_deviation() {
     assert_eq!(differences.matches("a bound").count(), 4, "{differences}");
     // PT is better by more than the margin within the range, and a bound from above says nothing.
     assert_eq!(differences.matches("better").count(), 2 * 5, "{differences}");
-    assert!(plan::deviations(&Definition::preset("quick").unwrap()).is_empty());
+    assert!(plan_text::deviations(&Definition::preset("quick").unwrap()).is_empty());
 }
 
 #[test]

@@ -124,3 +124,36 @@ fn cli_a_changed_table_of_ones_own_is_another_run() {
         "{said}"
     );
 }
+
+#[test]
+fn cli_what_cannot_be_asked_for_is_refused_in_words_of_the_question() {
+    let folder = TempDir::new().unwrap();
+    text(folder.path());
+    std::fs::write(folder.path().join("table.toml"), "[[[x\n").unwrap();
+    std::fs::create_dir_all(folder.path().join("new/runs")).unwrap();
+    let tiny = ["--model", "pt", "--width", "16", "--steps", "1"];
+    let with = |more: &[&str]| train(folder.path(), "out", &[&tiny[..], more].concat());
+    let cli = |line: &str| crossscale(folder.path(), &line.split(' ').collect::<Vec<_>>());
+    let families = "several tables where one is chosen, of pt, pt2023, bert, preln, ut";
+    let many = "99999999999";
+    let cases: [(Output, &str); 11] = [
+        (with(&["--threads", "0"]), "--threads 0\nhint: give a number from 1 to 4096"),
+        (with(&["--threads", many]), "hint: give a number from 1 to 4096"),
+        (with(&["--set", "train=1"]), "integer `1`, expected a table"),
+        (with(&["--set", "model.bert.width=3"]), families),
+        (with(&["--set", "parametrization.name=table.toml"]), "numbers, `-`, `_`\nhint: "),
+        (cli("bench --model pt --width 16 --threads 0"), "--threads 0\nhint: give a number"),
+        (cli("reproduce --dry-run --jobs 0"), "--jobs 0\nhint: give a number from 1 to 4096"),
+        (cli("reproduce --dry-run --seeds 0"), "--seeds 0\nhint: give a number from 1 to 1000"),
+        (cli(&format!("reproduce --dry-run --set seeds={many}")), "hint: one seed to a thousand"),
+        (cli("compare pt bert --seeds 0"), "--seeds 0\nhint: give a number from 1 to 1000"),
+        (cli("compare pt pt:rope"), "pt:rope: 'rope' sets no key of a model\nhint: write FAMILY"),
+    ];
+    for (output, part) in &cases {
+        let message = stderr(output);
+        assert_eq!(output.status.code(), Some(2), "{part}: {message}");
+        assert!(message.contains(part), "no {part} in: {message}");
+    }
+    let status = cli("status new");
+    assert_eq!(stdout(&status), "new: no runs yet\n", "{}", stderr(&status));
+}

@@ -119,7 +119,7 @@ impl Parametrization {
     pub fn parse(origin: &str, text: &str) -> Result<Self> {
         toml::from_str(text).map_err(|error| ModelError::Parametrization {
             name: origin.to_owned(),
-            problem: error.to_string(),
+            problem: error.to_string().trim_end().to_owned(),
             hint: "every role needs init_std, forward, learning_rate, weight_decay, epsilon"
                 .to_owned(),
         })

@@ -19,13 +19,13 @@ use toml::Table;
 
 pub use registry::{claims, experiment, experiments};
 
-use super::definition::SearchRule;
+use super::definition::{SEEDS_MAX, SearchRule};
 use super::setting::Setting;
 use super::source::{Gathered, RunSource};
 use super::study;
 use crate::config::data::DataConfig;
 use crate::config::model::{ComputePath, ModelConfig};
-use crate::config::suggest::from_message;
+use crate::config::suggest::{from_message, plain};
 use crate::config::train::TrainConfig;
 use crate::error::{HarnessError, Result};
 use crate::experiment::record::RunRecord;
@@ -129,7 +129,7 @@ impl Experiment {
     pub fn parse(origin: &str, text: &str) -> Result<Self> {
         let experiment: Self = toml::from_str(text).map_err(|error| {
             HarnessError::config(
-                format!("{origin}: {}", error.to_string().trim_end()),
+                format!("{origin}: {}", plain(error.to_string().trim_end())),
                 format!(
                     "{}crossscale ls --json shows the registered experiments",
                     from_message(error.message())
@@ -154,9 +154,10 @@ impl Experiment {
         self.train.validate()?;
         let (ladder, quality) = (self.ladder.is_some(), self.quality.is_some());
         let needs_rule = !ladder && !quality;
-        if (!ladder && self.seeds == 0) || (needs_rule && self.search_rule.factor <= 1.0) {
+        let seeds_fit = (1..=SEEDS_MAX).contains(&self.seeds);
+        if (!ladder && !seeds_fit) || (needs_rule && self.search_rule.factor <= 1.0) {
             return Err(HarnessError::config(
-                format!("{origin}: seeds or [search_rule] is missing"),
+                format!("{origin}: seeds or [search_rule] is missing, or seeds beyond {SEEDS_MAX}"),
                 "give seeds = 3 and search_rule = { factor = 2.0, … }",
             ));
         }
