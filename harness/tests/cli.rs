@@ -332,9 +332,12 @@ fn cli_coordcheck_passes_a_sound_table_and_writes_its_files() {
     let csv = std::fs::read_to_string(folder.path().join("check/coordcheck.csv")).unwrap();
     let header = "site,iteration,step,slope,slope_ci_low,slope_ci_high,expected,verdict,";
     assert!(csv.starts_with(header), "{}", csv.lines().next().unwrap());
-    let judged = csv.lines().filter(|line| !line.starts_with("alignment")).count() - 1;
+    let logged = |line: &&str| ["alignment", "context/"].iter().any(|site| line.starts_with(site));
+    let judged = csv.lines().filter(|line| !logged(line)).count() - 1;
     assert_eq!(judged, found["lines"].as_array().unwrap().len());
-    for file in ["control.csv", "rows.csv", "coordcheck.md", "coordinate_check_sizes.svg"] {
+    for file in
+        ["control.csv", "rows.csv", "context.csv", "coordcheck.md", "coordinate_check_sizes.svg"]
+    {
         assert!(folder.path().join("check").join(file).is_file(), "{file}");
     }
 }
