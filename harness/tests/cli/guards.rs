@@ -31,3 +31,31 @@ fn cli_bless_shows_what_differs_and_mutate_shows_which_check_notices() {
     let unknown = crossscale(folder.path(), &["mutate", "--table", "nope"]);
     assert_eq!(unknown.status.code(), Some(2));
 }
+
+#[test]
+fn cli_manifest_names_the_commit_that_was_built() {
+    let folder = TempDir::new().expect("a temporary folder");
+    text(folder.path());
+    let more = ["--model", "pt", "--width", "16", "--steps", "1", "--set", "model.channels=2"];
+    let output = train(folder.path(), "out", &more);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let manifest = std::fs::read(run_folder(&folder.path().join("out")).join("manifest.json"));
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&manifest.expect("a manifest")).expect("JSON");
+    let doctor = json(&crossscale(folder.path(), &["doctor", "--json"]));
+    assert_eq!(manifest["git_revision"], doctor["git_revision"]);
+
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(["-C", root]).args(arguments).output();
+        output.ok().filter(|output| output.status.success())
+    };
+    // Sources without their history have no commit to name.
+    let tracked = git(&["ls-files", "--error-unmatch", "harness/build.rs"]).is_some();
+    let head = git(&["rev-parse", "HEAD"]).filter(|_| tracked);
+    match (head, manifest["git_revision"].as_str()) {
+        (Some(head), Some(named)) => assert!(named.starts_with(stdout(&head).trim()), "{named}"),
+        (None, None) => {}
+        (head, named) => panic!("{head:?} but {named:?}"),
+    }
+}
