@@ -11,7 +11,7 @@ use crate::error::Result;
 /// # Errors
 /// The first by item that `work` returns; nothing is started after it.
 pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = crate::process::cores();
     let order = (0..items.len()).collect();
     complete(order, cores, Duration::ZERO, |index| work(&items[index]).map(Some))
 }

@@ -24,6 +24,8 @@ pub struct Column {
     pub unit: String,
     /// What it holds.
     pub kind: ColumnKind,
+    /// When a narrow terminal goes without it: 0 never, then the largest first.
+    pub left_out: u8,
 }
 
 impl Column {
@@ -43,7 +45,15 @@ impl Column {
     }
 
     fn new(name: &str, title: &str, unit: &str, kind: ColumnKind) -> Self {
-        Self { name: name.to_owned(), title: title.to_owned(), unit: unit.to_owned(), kind }
+        let [name, title, unit] = [name, title, unit].map(str::to_owned);
+        Self { name, title, unit, kind, left_out: 0 }
+    }
+
+    /// Left out of narrow terminals, those of a larger `rank` before it.
+    #[must_use]
+    pub fn left_out(mut self, rank: u8) -> Self {
+        self.left_out = rank;
+        self
     }
 
     pub(crate) fn heading(&self) -> String {

@@ -121,15 +121,20 @@ impl Table {
 
     /// Plain columns for a terminal.
     pub fn to_text(&self) -> String {
+        self.text_of(&(0..self.columns.len()).collect::<Vec<_>>())
+    }
+
+    /// The columns at the places `shown`.
+    fn text_of(&self, shown: &[usize]) -> String {
         use comfy_table::{CellAlignment, ContentArrangement, Table as Terminal, presets};
         let mut terminal = Terminal::new();
         terminal.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        terminal.set_header(self.columns.iter().map(Column::heading));
+        terminal.set_header(shown.iter().map(|&place| self.columns[place].heading()));
         for row in &self.rows {
-            terminal.add_row(row.iter().map(Cell::display));
+            terminal.add_row(shown.iter().map(|&place| row[place].display()));
         }
-        for (index, column) in self.columns.iter().enumerate() {
-            if column.kind != ColumnKind::Text
+        for (index, &place) in shown.iter().enumerate() {
+            if self.columns[place].kind != ColumnKind::Text
                 && let Some(column) = terminal.column_mut(index)
             {
                 column.set_cell_alignment(CellAlignment::Right);
@@ -139,13 +144,31 @@ impl Table {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// As [`Table::to_text`] where that fits `columns`. Else one line for each cell, heading and
-    /// value, with an empty line between rows: a wide table broken by a terminal cannot be read.
+    /// As [`Table::to_text`] where that fits `columns`. Else without columns that may be left out
+    /// ([`Column::left_out`]), which a last line names. Where that is not enough, one line for each
+    /// cell, heading and value, with an empty line between rows: a wide table broken by a terminal
+    /// cannot be read.
     pub fn to_text_within(&self, columns: usize) -> String {
-        let wide = self.to_text();
-        if wide.lines().all(|line| line.chars().count() <= columns) {
-            return wide;
+        let mut shown: Vec<usize> = (0..self.columns.len()).collect();
+        let mut left_out = Vec::new();
+        loop {
+            let text = self.text_of(&shown);
+            if text.lines().all(|line| line.chars().count() <= columns) {
+                left_out.reverse();
+                let left_out = left_out.join(", ");
+                let note = format!("\n(no room for {left_out}; a pipe has it)");
+                return if left_out.is_empty() { text } else { text + &note };
+            }
+            let rank = |&place: &usize| self.columns[place].left_out;
+            let next = shown.iter().copied().filter(|place| rank(place) > 0).max_by_key(rank);
+            let Some(next) = next else { return self.blocks(columns) };
+            shown.retain(|&place| place != next);
+            left_out.push(self.columns[next].heading());
         }
+    }
+
+    /// A line for each cell, in blocks of a row each.
+    fn blocks(&self, columns: usize) -> String {
         let headings: Vec<String> = self.columns.iter().map(Column::heading).collect();
         let longest = headings.iter().map(|heading| heading.chars().count()).max().unwrap_or(0);
         // A heading takes half of a line at most, the value what is left.

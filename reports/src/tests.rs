@@ -118,6 +118,27 @@ fn golden_markdown_table_is_aligned_and_escaped() {
 }
 
 #[test]
+fn invariant_narrow_terminals_go_without_columns_that_may_be_left_out() {
+    let column = |name: &str, rank| Column::number(name, name, "").left_out(rank);
+    let columns = vec![column("first", 0), column("second", 2), column("third", 1)];
+    let mut table = Table::new("t", "", columns);
+    table.push(["1", "22", "333"].map(Cell::text).to_vec()).unwrap();
+    let whole = table.to_text();
+    let width = whole.lines().map(|line| line.chars().count()).max().unwrap();
+    assert_eq!(table.to_text_within(width), whole);
+    let without = |columns: usize| {
+        let text = table.to_text_within(columns);
+        let heading = text.lines().next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        (heading, text.lines().last().unwrap().to_owned())
+    };
+    let note = |left: &str| format!("(no room for {left}; a pipe has it)");
+    assert_eq!(without(width - 1), ("first third".to_owned(), note("second")));
+    assert_eq!(without(9), ("first".to_owned(), note("third, second")));
+    let blocks = table.to_text_within(4);
+    assert_eq!(blocks.lines().count(), 3, "not even the first fits: {blocks}");
+}
+
+#[test]
 fn invariant_a_row_must_fit_its_columns() {
     let mut table = comparison();
     let message = table.push(vec![Cell::Missing]).unwrap_err().to_string();

@@ -5,7 +5,7 @@ use models::pt2026::Pt2026Config;
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::{experiments, print};
+use super::{counts, print};
 use crate::benchmark::{self, KernelTime, Options, Outcome, Workload};
 use crate::config::compute::{Compute, DeviceKind};
 use crate::config::model::{ComputePath, ModelConfig};
@@ -102,7 +102,7 @@ struct Report<'a> {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
     let compute = compute(args)?;
-    let threads = experiments::threads(args.threads)?.unwrap_or_else(crate::process::cores);
+    let threads = counts::threads(args.threads)?.unwrap_or_else(crate::process::cores);
     if let Some(kernel) = &args.kernel {
         return kernels(args, kernel, threads);
     }

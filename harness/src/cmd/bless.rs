@@ -136,10 +136,11 @@ fn coordinate_checks(family: Option<&str>) -> Result<Vec<(Plan, Parametrization)
 
 /// Refuses while a coordinate check is red: what would be recorded is wrong.
 fn require_coordinate_check(plan: Plan, table: &Parametrization) -> Result<()> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (family, name) = (plan.run.model.family(), &table.name);
     print(&format!("coordinate check of {family} under {name} ..."))?;
-    if coordcheck::check(&Bench::new(plan, cores)?, table)?.outcome() == Outcome::Fail {
+    if coordcheck::check(&Bench::new(plan, crate::process::cores())?, table)?.outcome()
+        == Outcome::Fail
+    {
         return Err(HarnessError::Invariant(format!(
             "nothing was written: the coordinate check of {family} under {name} fails\n\
              hint: crossscale coordcheck --model {family} --parametrization {name} --bisect \

@@ -2,6 +2,7 @@
 
 use toml::Table;
 
+use super::counts;
 use super::experiments::{self, Common};
 use crate::config::model::ComputePath;
 use crate::config::overrides;
@@ -49,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
 /// A comparison with text, recipe and search rule of the registered ones.
 fn ad_hoc(args: &Args, baseline: &str) -> Result<Experiment> {
     let pattern = experiments::find("rope", Some(Kind::Compare))?;
-    let seeds = experiments::counted("seeds", args.seeds, SEEDS_MAX)?;
+    let seeds = counts::counted("seeds", args.seeds, SEEDS_MAX)?;
     let center = |side: usize| {
         let center = args.center.get(side).or(args.center.first()).copied();
         center.ok_or_else(|| HarnessError::config("--center is empty", "give --center 0.1"))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use models::parametrization::Parametrization;
 use serde_json::json;
 
-use super::print;
+use super::{counts, print};
 use crate::config::run::ParametrizationConfig;
 use crate::coordcheck::{
     self, Bench, Bisection, CONTROL, Check, Line, Outcome, Plan, Tier, Verdict, bisect,
@@ -76,8 +76,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
     let tables = args.parametrization.iter().map(|name| named(name)).collect::<Result<Vec<_>>>()?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let bench = Bench::new(plan(args)?, args.jobs.unwrap_or(cores))?;
+    let bench = Bench::new(plan(args)?, counts::jobs(args.jobs)?)?;
     let needed = tables.iter().any(|table| table.name != CONTROL);
     let control = if needed { control(&bench)? } else { Vec::new() };
     let mut ends = Vec::new();

@@ -74,7 +74,7 @@ fn examine() -> Report {
         git_revision: provenance::git_revision(),
         rustc: provenance::RUSTC,
         features: features(),
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        threads: crate::process::cores(),
         rayon_num_threads: std::env::var("RAYON_NUM_THREADS").ok(),
         cpu: cpu_name(),
         cpu_features: cpu_features(),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::print_wrapped;
+use super::{counts, print_wrapped};
 use crate::config::locate::with_places;
 use crate::error::{HarnessError, Result};
 use crate::experiment::claims_report;
@@ -57,35 +57,9 @@ pub fn find(name: &str, kind: Option<Kind>) -> Result<Experiment> {
     Ok(experiment)
 }
 
-/// Threads of a run, and runs at a time, that may be asked for: more than any machine has.
-const WORKERS_MAX: u64 = 4096;
-
-/// The number given with `--option`, if it is one to `most`.
-pub fn counted(option: &str, number: u64, most: u64) -> Result<u64> {
-    if (1..=most).contains(&number) {
-        return Ok(number);
-    }
-    let hint = format!("give a number from 1 to {most}");
-    Err(HarnessError::config(format!("--{option} {number}"), hint))
-}
-
-/// `--threads`, if it can be.
-pub fn threads(asked: Option<usize>) -> Result<Option<usize>> {
-    let counted = |threads| counted("threads", threads as u64, WORKERS_MAX);
-    asked.map(|threads| counted(threads).map(|_| threads)).transpose()
-}
-
-/// `--jobs`, or the number of cores.
-pub fn jobs(asked: Option<usize>) -> Result<usize> {
-    match asked {
-        Some(jobs) => counted("jobs", jobs as u64, WORKERS_MAX).map(|jobs| jobs as usize),
-        None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
-    }
-}
-
 /// Runs `experiment` to its end and prints the verdicts it allows.
 pub fn run(experiment: &Experiment, common: &Common) -> Result<()> {
-    let jobs = jobs(common.jobs)?;
+    let jobs = counts::jobs(common.jobs)?;
     if !common.dry_run {
         let (folder, quiet) = (common.out.clone(), common.quiet);
         let options = RunnerOptions { folder, jobs, threads: None, quiet };

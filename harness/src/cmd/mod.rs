@@ -12,6 +12,7 @@ pub mod bless;
 pub mod compare;
 pub mod completions;
 pub mod coordcheck;
+mod counts;
 pub mod data;
 pub mod doctor;
 pub mod evaluate;
@@ -36,7 +37,6 @@ mod terminal;
 pub mod train;
 pub mod transfer;
 
-pub(crate) use terminal::wrapped;
 use terminal::{Colour, PlainWarnings};
 
 /// Name of the program.
@@ -220,13 +220,14 @@ fn is_broken_pipe(error: &HarnessError) -> bool {
 /// Writes a table as it fits the terminal; whole where standard output is none.
 pub(crate) fn print_table(table: &reports::Table) -> Result<()> {
     let columns = terminal::output_columns();
-    print(&columns.map_or_else(|| table.to_text(), |width| table.to_text_within(width)))
+    let text = columns.map_or_else(|| table.to_text(), |width| table.to_text_within(width));
+    print_wrapped(&text)
 }
 
 /// As [`print`], with lines that are too long for the terminal broken between words.
 pub(crate) fn print_wrapped(text: &str) -> Result<()> {
     let columns = terminal::output_columns();
-    print(&columns.map_or_else(|| text.to_owned(), |width| wrapped(text, width)))
+    print(&columns.map_or_else(|| text.to_owned(), |width| terminal::wrapped(text, width)))
 }
 
 /// Writes `text` and a newline to standard output.

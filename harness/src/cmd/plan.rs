@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::print;
+use super::{counts, print};
 use crate::config::compute::DeviceKind;
 use crate::config::model::{ComputePath, ModelConfig};
 use crate::error::{HarnessError, Result};
@@ -145,7 +145,7 @@ fn step_shape(args: &Args) -> Result<StepShape> {
             "give a divisor of the batch",
         ));
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = counts::threads(args.threads)?.unwrap_or_else(crate::process::cores);
     Ok(StepShape {
         sequences: args.batch / args.micro_batches,
         length: args.length,
@@ -153,7 +153,7 @@ fn step_shape(args: &Args) -> Result<StepShape> {
         evaluation_sequences: args.evaluation_batch,
         accumulates: args.micro_batches > 1,
         recompute: args.recompute,
-        threads: args.threads.unwrap_or(cores).max(1),
+        threads,
         path: match args.device {
             DeviceKind::Cpu => ComputePath::Fused,
             DeviceKind::Cuda => ComputePath::Reference,

@@ -6,7 +6,7 @@ use reports::{Cell, Column, Table};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::print;
+use super::{counts, print};
 use crate::config::run::RunConfig;
 use crate::error::{HarnessError, Result};
 use crate::experiment::record::RunRecord;
@@ -156,8 +156,7 @@ pub fn run(args: &Args) -> Result<()> {
         temporary = tempfile::tempdir().map_err(HarnessError::io(Path::new(".")))?;
         temporary.path()
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = args.jobs.unwrap_or(cores);
+    let jobs = counts::jobs(args.jobs)?;
     let options = RunnerOptions { folder: folder.to_owned(), jobs, threads: None, quiet: true };
     let runner = Runner::new(options, crate::train::stop::on_signal()?);
     match args.measure {

@@ -4,8 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use toml::Table;
 
-use super::terminal::output_columns;
-use super::{experiments, print, print_table, print_wrapped};
+use super::{counts, experiments, print, print_table, print_wrapped};
 use crate::config::locate::with_places;
 use crate::config::overrides;
 use crate::config::suggest::did_you_mean;
@@ -64,7 +63,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let jobs = experiments::jobs(args.jobs)?;
+    let jobs = counts::jobs(args.jobs)?;
     if args.preset == CLAIMS {
         if args.text.is_some() || !args.sets.is_empty() {
             return Err(HarnessError::config(
@@ -85,8 +84,12 @@ pub fn run(args: &Args) -> Result<()> {
         let ladders = study::ladders(&definition, vocab)?;
         let rows = plan::plan(&definition, &ladders, vocab)?;
         let basis = SpeedBasis::of(definition.train.device);
-        let text = plan_text::readable(&rows, jobs, &basis, output_columns());
-        return print_wrapped(&(text + &plan_text::deviations(&definition)));
+        print_table(&plan_text::shapes(&rows, &basis)?)?;
+        print("")?;
+        print_table(&plan_text::roles(&rows)?)?;
+        print("")?;
+        let totals = plan_text::totals(&rows, jobs, &basis);
+        return print_wrapped(&(totals + &plan_text::deviations(&definition)));
     }
     // An absent device is told before anything is read or trained.
     crate::device::open(definition.train.device).map_err(without_device)?;
@@ -174,7 +177,7 @@ fn definition(args: &Args) -> Result<Definition> {
     let mut definition = changed_definition(&args.preset, text, &args.sets)
         .map_err(|error| with_claims(error, &args.preset))?;
     if let Some(seeds) = args.seeds {
-        definition.seeds = experiments::counted("seeds", seeds, SEEDS_MAX)?;
+        definition.seeds = counts::counted("seeds", seeds, SEEDS_MAX)?;
     }
     Ok(definition)
 }

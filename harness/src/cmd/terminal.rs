@@ -80,7 +80,7 @@ pub(super) fn output_columns() -> Option<usize> {
 }
 
 /// `text` with lines longer than `columns` broken between words; they go on under their first word.
-pub(crate) fn wrapped(text: &str, columns: usize) -> String {
+pub(super) fn wrapped(text: &str, columns: usize) -> String {
     let broken = |line: &str| {
         if line.chars().count() <= columns {
             return line.to_owned();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use toml::{Table, Value};
 
-use super::{experiments, print};
+use super::{counts, print};
 use crate::collective::{self, Alone, Collective};
 use crate::config::compute::DeviceKind;
 use crate::config::data::DataConfig;
@@ -112,7 +112,7 @@ fn ends_together(error: &HarnessError) -> bool {
 
 /// One run, alone or with the other ranks of `collective`; rank 0 alone prints and keeps files.
 fn train(args: &Args, collective: &dyn Collective) -> Result<()> {
-    experiments::threads(args.threads)?;
+    counts::threads(args.threads)?;
     let mut run = resolve(args, collective.ranks())?;
     crate::train::check_ranks(collective.ranks(), run.train.ranks)?;
     // An absent device is told before anything is read or trained.

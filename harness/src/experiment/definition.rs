@@ -246,7 +246,7 @@ impl Definition {
             let seeds = self.seeds;
             return fail(
                 format!("seeds = {seeds}"),
-                "one seed to a thousand; three for an interval",
+                &format!("1 to {SEEDS_MAX} seeds; three for an interval"),
             );
         }
         if self.search_rule.factor <= 1.0 {
@@ -261,7 +261,9 @@ impl Definition {
                 return fail(
                     "[transfer] has no widths, no parametrizations, no seeds or too many"
                         .to_owned(),
-                    "give at least one of each and a thousand seeds at most, or remove the table",
+                    &format!(
+                        "give at least one of each, {SEEDS_MAX} seeds at most, or no such table"
+                    ),
                 );
             }
             self.entry(&transfer.family)?;

@@ -52,6 +52,11 @@ pub struct SpeedBasis {
 }
 
 impl SpeedBasis {
+    /// Hours of `flops` on one device, or one core.
+    pub fn hours(&self, flops: f64) -> f64 {
+        flops / self.flops_per_second / 3600.0
+    }
+
     /// What `device` reaches: this machine's thread, timed now, or a GPU by its data sheet.
     pub fn of(device: DeviceKind) -> Self {
         match device {

@@ -124,7 +124,7 @@ impl Runner {
 
     fn threads(&self) -> usize {
         self.options.threads.unwrap_or_else(|| {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let cores = crate::process::cores();
             (cores / self.options.jobs.max(1)).max(1)
         })
     }

@@ -145,7 +145,7 @@ fn cli_what_cannot_be_asked_for_is_refused_in_words_of_the_question() {
         (cli("bench --model pt --width 16 --threads 0"), "--threads 0\nhint: give a number"),
         (cli("reproduce --dry-run --jobs 0"), "--jobs 0\nhint: give a number from 1 to 4096"),
         (cli("reproduce --dry-run --seeds 0"), "--seeds 0\nhint: give a number from 1 to 1000"),
-        (cli(&format!("reproduce --dry-run --set seeds={many}")), "hint: one seed to a thousand"),
+        (cli(&format!("reproduce --dry-run --set seeds={many}")), "hint: 1 to 1000 seeds"),
         (cli("compare pt bert --seeds 0"), "--seeds 0\nhint: give a number from 1 to 1000"),
         (cli("compare pt pt:rope"), "pt:rope: 'rope' sets no key of a model\nhint: write FAMILY"),
     ];

@@ -1,6 +1,7 @@
 //! Recorded expectations.
 
 mod activations;
+mod coordinate_check;
 mod memory;
 mod minilm;
 mod speed;
