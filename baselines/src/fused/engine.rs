@@ -7,17 +7,22 @@ use models::fused::buffer::Buffer;
 use models::fused::stage::{Stage, enter};
 use models::fused::{parallel, rows};
 
-use super::divide::for_each;
 use super::head::{HeadOutput, logits_stride};
 use super::memory::{Division, stride};
 use super::pass::Pass;
 use super::plan::Plan;
-use super::wave::{Share, Wave, run_blocks, run_chunk};
+use super::wave::{Share, run_backward, run_blocks_backward, run_forward};
 use super::weights;
 
-/// Chunks of one wave per thread, if there are several. More of them balance the threads better,
-/// fewer stay in cache; a single thread takes one at a time.
+/// Chunks of one wave per thread at least, if there are several threads; a single one takes one.
 const CHUNKS_PER_THREAD: usize = 2;
+/// The same where weights would not stay in a cache meanwhile: the more chunks at a time, the fewer
+/// times weights, their gradients and the decoder pass through it.
+const CHUNKS_PER_THREAD_OF_MANY_WEIGHTS: usize = 4;
+/// Floats of packed weights that count as many (32 MiB).
+const MANY_WEIGHTS: usize = 8 << 20;
+/// Floats up to which a wave may grow for that (96 MiB).
+const WAVE_FLOATS: usize = 24 << 20;
 
 /// Computes losses and gradients of one of the baselines on the CPU in f32.
 ///
@@ -47,6 +52,8 @@ struct Workspace {
     d_embedding: Buffer,
     /// `(R, D)`: inputs of the decoder.
     outputs: Buffer,
+    /// `(R, D)`: their gradients.
+    d_outputs: Buffer,
     /// `(R, V)`: gradients of the logits.
     logits: Buffer,
     losses: Buffer,
@@ -104,9 +111,12 @@ impl Prepared {
     }
 }
 
-/// Chunks of one wave on `threads` threads.
-pub(super) fn wave_chunks(division: &Division, threads: usize) -> usize {
-    let wave = if threads == 1 { 1 } else { CHUNKS_PER_THREAD * threads };
+/// Chunks of one wave on `threads` threads. Results do not hang on it.
+pub(super) fn wave_chunks(plan: &Plan, division: &Division, threads: usize) -> usize {
+    let few = if threads == 1 { 1 } else { CHUNKS_PER_THREAD * threads };
+    let many = (CHUNKS_PER_THREAD_OF_MANY_WEIGHTS * threads).min(division.chunks());
+    let fit = many * stride(plan, division) <= WAVE_FLOATS;
+    let wave = if plan.packed_total >= MANY_WEIGHTS && fit { many } else { few };
     wave.min(division.chunks())
 }
 
@@ -114,7 +124,7 @@ impl Workspace {
     /// Makes room for a pass; returns the chunks of one wave.
     fn reserve(&mut self, pass: &Pass, train: bool) -> usize {
         let (plan, division, batch) = (pass.plan, &pass.division, pass.batch);
-        let wave = wave_chunks(division, rayon::current_num_threads());
+        let wave = wave_chunks(plan, division, rayon::current_num_threads());
         let (targets, tokens) = (batch.targets.len(), batch.sequences * batch.length);
         self.arenas.reserve(wave * stride(plan, division));
         self.outputs.reserve(targets * plan.width);
@@ -123,6 +133,7 @@ impl Workspace {
         let train = usize::from(train);
         self.sums.reserve(train * division.chunks() * plan.vector_total);
         self.d_embedding.reserve(train * tokens * plan.width);
+        self.d_outputs.reserve(train * targets * plan.width);
         wave
     }
 
@@ -141,23 +152,22 @@ impl Workspace {
                 output: self.outputs.as_mut_slice(),
                 logits: self.logits.as_mut_slice(),
                 losses: self.losses.as_mut_slice(),
+                d_output: self.d_outputs.as_mut_slice(),
             },
         };
         for first in (0..chunks).step_by(wave) {
             let count = wave.min(chunks - first);
-            let (share, later) = rest.divide(count);
+            let (mut share, later) = rest.divide(count);
             rest = later;
             let arenas = &mut self.arenas.as_mut_slice()[..count * stride];
-            match gradients.as_deref_mut() {
-                Some(gradients) if pass.plan.checkpoints() => {
-                    run_blocks(share, (arenas, stride), gradients);
-                }
-                Some(gradients) => {
-                    for_each(Wave { share, stride, arenas: &mut *arenas }, &run_chunk);
-                    let matrices = pass.plan.body();
-                    weights::accumulate(pass, matrices, first, (arenas, stride), gradients);
-                }
-                None => for_each(Wave { share, stride, arenas }, &run_chunk),
+            run_forward(share.reborrow(), (arenas, stride));
+            let Some(gradients) = gradients.as_deref_mut() else { continue };
+            if pass.plan.checkpoints() {
+                run_blocks_backward(share, (arenas, stride), gradients);
+            } else {
+                run_backward(share, (arenas, stride));
+                let matrices = pass.plan.body();
+                weights::accumulate(pass, matrices, first, (arenas, stride), gradients);
             }
         }
     }
@@ -223,9 +233,10 @@ impl FusedEngine {
     #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {
         let Self { prepared, workspace } = self;
-        let Workspace { arenas, sums, d_embedding, outputs, logits, losses } = workspace;
-        let buffers = [&prepared.packed, &prepared.vectors, arenas, sums, d_embedding, outputs];
-        let floats: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        let Workspace { arenas, sums, d_embedding, outputs, d_outputs, logits, losses } = workspace;
+        let more = [arenas, sums, d_embedding, outputs, d_outputs];
+        let buffers = [&prepared.packed, &prepared.vectors].into_iter().chain(more);
+        let floats: usize = buffers.map(|buffer| buffer.len()).sum();
         floats + logits.len() + losses.len() + prepared.rotary.iter().map(Vec::len).sum::<usize>()
     }
 

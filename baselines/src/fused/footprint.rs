@@ -35,7 +35,7 @@ impl FusedEngine {
         let BatchShape { sequences, length, targets } = shape;
         let division = Division { sequences, length };
         let chunks = division.chunks().max(1);
-        let wave = wave_chunks(&division, threads);
+        let wave = wave_chunks(plan, &division, threads);
         let angles = if plan.family.rope_theta.is_some() { length * plan.head_dim } else { 0 };
         let packed = plan.packed_total + plan.vector_total + angles;
         let chunk = division.chunk(0, targets.div_ceil(chunks));
@@ -43,7 +43,7 @@ impl FusedEngine {
         let rest = needed(plan, &division, &chunk) - records;
         let train = usize::from(train);
         let sums = train * (chunks * plan.vector_total + sequences * length * plan.width);
-        let logits = targets * (plan.width + logits_stride(plan.vocab) + 1);
+        let logits = targets * ((1 + train) * plan.width + logits_stride(plan.vocab) + 1);
         [packed, wave * records, wave * rest, sums, logits]
     }
 }

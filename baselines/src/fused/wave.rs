@@ -21,7 +21,7 @@ pub(super) struct Share<'a> {
 
 impl Share<'_> {
     /// The same for a while.
-    fn reborrow(&mut self) -> Share<'_> {
+    pub fn reborrow(&mut self) -> Share<'_> {
         let Self { first, count, pass, sums, d_embedding, head } = self;
         Share { first: *first, count: *count, pass, sums, d_embedding, head: head.reborrow() }
     }
@@ -92,23 +92,36 @@ impl Divide for Wave<'_> {
     }
 }
 
-/// Forward pass of the wave's only chunk and, if gradients are wanted, its backward pass.
-pub(super) fn run_chunk(wave: Wave) {
-    let (pass, index, mut memory, mut share) = wave.open();
-    ahead(pass, index, &mut memory, &mut share);
-    if share.sums.is_empty() {
-        return;
-    }
-    for step in (0..pass.plan.family.depth).rev() {
-        backward::retrace(pass, (index, step), &mut memory, share.sums);
-    }
-    finish(pass, &mut memory, &mut share);
+/// Forward pass of all chunks of a wave, up to the losses of their targets; if gradients are
+/// wanted, those of the decoder's inputs as well.
+pub(super) fn run_forward(mut share: Share, (arenas, stride): (&mut [f32], usize)) {
+    let wave = Wave { share: share.reborrow(), stride, arenas };
+    for_each(wave, &|wave: Wave| {
+        let (pass, index, mut memory, share) = wave.open();
+        forward::encode(pass, index, &mut memory);
+        head::forward(pass, index, &mut memory, share.head.output);
+    });
+    let pass = share.pass;
+    let [first, end] = [share.first, share.first + share.count].map(|at| pass.first_target(at));
+    head::decode(pass, &pass.batch.targets[first..end], share.head);
 }
 
-/// The same for all chunks of a wave at once, block by block: of every chunk only the inputs of
-/// its blocks are kept, and the weight gradients of a block are added before the next takes its
-/// place. Every sum has the order that it has over whole chunks, so the bits are the same.
-pub(super) fn run_blocks(
+/// Backward pass of all chunks of a wave after [`run_forward`].
+pub(super) fn run_backward(share: Share, (arenas, stride): (&mut [f32], usize)) {
+    for_each(Wave { share, stride, arenas }, &|wave: Wave| {
+        let (pass, index, mut memory, mut share) = wave.open();
+        through_head(pass, index, &mut memory, &mut share);
+        for step in (0..pass.plan.family.depth).rev() {
+            backward::retrace(pass, (index, step), &mut memory, share.sums);
+        }
+        finish(pass, &mut memory, &mut share);
+    });
+}
+
+/// The same for all chunks at once, block by block: of every chunk only the inputs of its blocks
+/// are kept, and the weight gradients of a block are added before the next takes its place. Every
+/// sum has the order that it has over whole chunks, so the bits are the same.
+pub(super) fn run_blocks_backward(
     mut share: Share,
     (arenas, stride): (&mut [f32], usize),
     gradients: &mut [f32],
@@ -118,7 +131,7 @@ pub(super) fn run_blocks(
     let wave = Wave { share: share.reborrow(), stride, arenas: &mut *arenas };
     for_each(wave, &|wave: Wave| {
         let (pass, index, mut memory, mut share) = wave.open();
-        ahead(pass, index, &mut memory, &mut share);
+        through_head(pass, index, &mut memory, &mut share);
     });
     let head = &pass.plan.matrices[pass.plan.head_dense..=pass.plan.head_dense];
     weights::accumulate(pass, head, first, (arenas, stride), gradients);
@@ -141,15 +154,10 @@ pub(super) fn run_blocks(
     });
 }
 
-/// Forward pass of chunk `index` and, if gradients are wanted, the head's backward pass.
-fn ahead(pass: &Pass, index: usize, memory: &mut Memory<&mut [f32]>, share: &mut Share) {
-    forward::encode(pass, index, memory);
-    head::forward(pass, index, memory, &mut share.head);
-    if share.sums.is_empty() {
-        return;
-    }
+/// From the gradients of the decoder's inputs to that of the last block's result.
+fn through_head(pass: &Pass, index: usize, memory: &mut Memory<&mut [f32]>, share: &mut Share) {
     share.sums.fill(0.0);
-    head::backward(pass, index, memory, share.head.logits, share.sums);
+    head::backward(pass, index, memory, share.head.d_output, share.sums);
 }
 
 /// From the gradient of the first block's input to that of the summed embeddings.

@@ -13,9 +13,11 @@ use super::pass::Pass;
 use super::plan::{Matrix, Plan, Site};
 
 /// Entries of a weight gradient that one task computes, about.
-const TASK_ENTRIES: usize = 1 << 15;
-/// A multiple of the rows of every kernel's tile.
-const TASK_ROWS: usize = 24;
+const TASK_ENTRIES: usize = 1 << 16;
+/// Rows of a task at least: each task packs all of the right operand.
+const LEAST_TASK_ROWS: usize = 168;
+/// Rows of a task are a multiple of this, for whole tiles.
+const TASK_ROWS: usize = 84;
 /// Panels that one task packs.
 const TASK_PANELS: usize = 16;
 
@@ -183,7 +185,7 @@ pub(super) fn accumulate(
     for_each(Accumulation { matrices, gradients }, &|work: Accumulation| {
         let matrix = &work.matrices[0];
         let gradient = &mut work.gradients[..matrix.range.len()];
-        let rows = (TASK_ENTRIES / matrix.inputs).max(1).next_multiple_of(TASK_ROWS);
+        let rows = task_rows(matrix.inputs);
         parallel::for_each_block(gradient, rows * matrix.inputs, |block, gradient| {
             let _stage = enter(Stage::ProductsWeights);
             let rows = (block * rows, gradient.len() / matrix.inputs);
@@ -206,6 +208,11 @@ pub(super) fn accumulate(
     });
 }
 
+/// Rows of a gradient with `inputs` columns that one task computes.
+fn task_rows(inputs: usize) -> usize {
+    (TASK_ENTRIES / inputs).max(LEAST_TASK_ROWS).next_multiple_of(TASK_ROWS)
+}
+
 /// Gradients of the decoder and its bias from all targets: `logits` holds the gradients of the
 /// logits, `outputs` the decoder's inputs.
 pub(super) fn decoder(
@@ -218,7 +225,7 @@ pub(super) fn decoder(
     let (width, stride) = (plan.width, logits_stride(plan.vocab));
     let matrix = &plan.matrices[plan.decoder];
     let targets = pass.batch.targets.len();
-    let rows = (TASK_ENTRIES / width).max(1).next_multiple_of(TASK_ROWS);
+    let rows = task_rows(width);
     parallel::for_each_block(&mut gradients[matrix.range.clone()], rows * width, |block, part| {
         let _stage = enter(Stage::DecoderProducts);
         let shape = (targets, part.len() / width);

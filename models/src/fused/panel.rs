@@ -14,6 +14,7 @@ mod avx2;
 mod avx512;
 mod pack;
 mod portable;
+mod prefetch;
 
 pub use pack::{pack_columns, pack_rows, packed_len};
 
@@ -30,7 +31,9 @@ pub const DEPTH: usize = 512;
 /// second-level cache (128 KiB).
 const BLOCK_ENTRIES: usize = 1 << 15;
 /// Most rows of a tile of any kernel.
-const TILE_ROWS_MAX: usize = 8;
+const TILE_ROWS_MAX: usize = 14;
+/// Terms of a sum in which a line of C can arrive: C is met only at its end.
+const TERMS_TO_PREFETCH: usize = 64;
 /// Panels of B with which a block of a transposed A is used at least for packing to pay: in place
 /// its tiles touch a line of every row of the source, few of which share the first-level cache.
 const PANELS_TO_PACK: usize = 4;
@@ -110,7 +113,7 @@ struct Tile {
 /// Computes a tile of the given number of rows.
 type Kernel = unsafe fn(&Tile, usize);
 
-/// The widest kernel of this processor and its number of rows.
+/// The widest kernel of this processor and the most rows that it takes.
 fn kernel() -> (Kernel, usize) {
     #[cfg(target_arch = "x86_64")]
     {
@@ -193,12 +196,14 @@ fn product_in_blocks(
     mut packed: Option<&mut [f32]>,
     c: &mut Target,
 ) {
-    let (kernel, tile_rows) = kernel();
+    let (kernel, most_rows) = kernel();
     for first_term in (0..depth).step_by(DEPTH) {
         let terms = DEPTH.min(depth - first_term);
-        let block_rows = (BLOCK_ENTRIES / terms).next_multiple_of(tile_rows);
+        let block_rows = (BLOCK_ENTRIES / terms).next_multiple_of(most_rows);
         for first_block in (0..rows).step_by(block_rows) {
             let count = block_rows.min(rows - first_block);
+            // As few tiles as possible, of nearly the same height.
+            let tile_rows = count.div_ceil(count.div_ceil(most_rows));
             let part = &a.data[first_block * a.row_stride + first_term * a.depth_stride..];
             let block = match packed.as_deref_mut() {
                 Some(to) => pack::pack_tiles(part, a.depth_stride, (count, terms), tile_rows, to),
@@ -220,6 +225,9 @@ fn product_in_blocks(
                 };
                 for (index, first_row) in (0..count).step_by(tile_rows).enumerate() {
                     let c_start = (first_block + first_row) * c.stride + first_column;
+                    if terms >= TERMS_TO_PREFETCH {
+                        prefetch::rows(c.data, c_start, c.stride, tile_rows.min(count - first_row));
+                    }
                     let tile = Tile {
                         a: block.data[index * block.tile_stride..].as_ptr(),
                         row_stride: block.row_stride,
@@ -244,143 +252,4 @@ fn product_in_blocks(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::random::{Purpose, Stream};
-    use proptest::prelude::*;
-
-    fn draw(count: usize, index: u64) -> Vec<f32> {
-        let mut stream = Stream::new(5, Purpose::Test, index);
-        (0..count).map(|_| stream.unit() as f32 * 2.0 - 1.0).collect()
-    }
-
-    /// Every way to hand over `a` (`rows x depth`) and `b` (`depth x columns`) gives the product.
-    fn check((rows, columns, depth): (usize, usize, usize), add: bool, pad: usize) {
-        let (a, b) = (draw(rows * depth, 1), draw(depth * columns, 2));
-        let transpose = |x: &[f32], m: usize, n: usize| -> Vec<f32> {
-            (0..m * n).map(|i| x[i % m * n + i / m]).collect()
-        };
-        let (a_turned, b_turned) = (transpose(&a, rows, depth), transpose(&b, depth, columns));
-        let start = draw(rows * (columns + pad), 3);
-        let mut packed = vec![7.0; packed_len(depth, columns)];
-        pack_rows(&b, columns, (depth, columns), 1.0, &mut packed);
-        let mut packed_turned = vec![8.0; packed_len(depth, columns)];
-        pack_columns(&b_turned, depth, (depth, columns), 1.0, &mut packed_turned);
-        assert_eq!(packed, packed_turned);
-        let store = if add { Store::Add } else { Store::Set };
-        let mut first: Option<Vec<f32>> = None;
-        for left in [Left::rows(&a, depth), Left::transposed(&a_turned, rows)] {
-            for right in [Right::Rows(&b, columns), Right::Packed(&packed)] {
-                let mut c = start.clone();
-                product((rows, columns, depth), 0.7, left, right, store, &mut c, columns + pad);
-                let first = first.get_or_insert_with(|| c.clone());
-                assert_eq!(&c, first, "the layout of an operand may not change bits");
-            }
-        }
-        let c = first.unwrap();
-        for (index, (&got, &before)) in c.iter().zip(&start).enumerate() {
-            let (i, j) = (index / (columns + pad), index % (columns + pad));
-            if j >= columns {
-                assert_eq!(got.to_bits(), before.to_bits(), "padding was written");
-                continue;
-            }
-            let sum: f64 = (0..depth)
-                .map(|p| f64::from(a[i * depth + p]) * f64::from(b[p * columns + j]))
-                .sum();
-            let want = 0.7 * sum + if add { f64::from(before) } else { 0.0 };
-            assert!((f64::from(got) - want).abs() < 1e-4, "({i},{j}): {got} for {want}");
-        }
-    }
-
-    proptest! {
-        #![proptest_config(crate::fused::cases(64))]
-        #[test]
-        fn invariant_product_equals_naive_product_for_every_layout(
-            rows in 1usize..30, columns in 1usize..200, depth in 0usize..40, add: bool,
-            pad in 0usize..3,
-        ) {
-            check((rows, columns, depth), add, pad);
-        }
-    }
-
-    /// Sizes and strides whose products wrap around to something small, from safe code: each
-    /// must be refused before a kernel reads by them.
-    #[test]
-    fn invariant_sizes_that_wrap_around_are_refused() {
-        let half = 1usize << (usize::BITS - 1);
-        let (data, many) = (vec![1.0f32; 64], half / 16);
-        let refused = |sizes, a: Left, b: Right, c_stride: usize, part: &str| {
-            let mut c = vec![0.0f32; 64];
-            let product = || product(sizes, 1.0, a, b, Store::Set, &mut c, c_stride);
-            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(product));
-            let panic = panic.expect_err("sizes beyond all memory were taken");
-            let said = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
-            assert!(said.is_some_and(|said| said.contains(part)), "not by the check: {part}");
-        };
-        let dense = Left::rows(&data, 1);
-        let still = Left { data: &data, row_stride: 0, depth_stride: 0 };
-        let wide = Left { data: &data, row_stride: half, depth_stride: 1 };
-        let rows = Right::Rows(&data, 1);
-        refused((3, 1, 1), wide, rows, 1, "A is too short");
-        refused((3, 1, 1), dense, rows, half, "C is too short");
-        refused((1, 1, 3), still, Right::Rows(&data, half), 1, "B is too short");
-        refused((1, 1, many), still, Right::Packed(&data), 1, "fit into memory");
-    }
-
-    #[test]
-    fn invariant_long_sums_are_cut_at_the_same_places() {
-        check((9, 33, 2 * DEPTH + 5), true, 1);
-        check((9, 33, DEPTH), false, 0);
-    }
-
-    #[test]
-    fn invariant_rows_of_a_packed_left_operand_are_cut_at_the_same_places() {
-        let rows = BLOCK_ENTRIES / 200 + 21;
-        check((rows, PANEL * PANELS_TO_PACK, 200), true, 3);
-        check((rows, PANEL * (PANELS_TO_PACK - 1), 200), false, 0);
-    }
-
-    #[test]
-    #[cfg(target_arch = "x86_64")]
-    fn invariant_every_kernel_of_this_processor_gives_the_same_product() {
-        let kernels: [(Level, Kernel, usize); 3] = [
-            (Level::Portable, portable::tile, portable::ROWS),
-            (Level::Avx2, avx2::tile, avx2::ROWS),
-            (Level::Avx512, avx512::tile, avx512::ROWS),
-        ];
-        for columns in 1..=PANEL {
-            let depth = 19;
-            let (a, b) = (draw(8 * depth, 1), draw(depth * columns, 2));
-            let mut results: Vec<Vec<f32>> = Vec::new();
-            for (_, kernel, rows) in kernels.iter().filter(|(needed, ..)| *needed <= level()) {
-                let mut c = draw(8 * columns, 3);
-                for first in (0..8).step_by(*rows) {
-                    let tile = Tile {
-                        a: a[first * depth..].as_ptr(),
-                        row_stride: depth,
-                        depth_stride: 1,
-                        b: b.as_ptr(),
-                        b_stride: columns,
-                        c: c[first * columns..].as_mut_ptr(),
-                        c_stride: columns,
-                        depth,
-                        columns,
-                        alpha: 0.3,
-                        add: true,
-                    };
-                    // SAFETY: the buffers hold 8 rows and this processor has the features.
-                    unsafe { kernel(&tile, (8 - first).min(*rows)) };
-                }
-                results.push(c);
-            }
-            for c in &results[1..] {
-                let worst = c.iter().zip(&results[0]).map(|(x, y)| (x - y).abs());
-                assert!(worst.fold(0.0, f32::max) < 2e-6, "{columns} columns");
-            }
-            if results.len() == 3 {
-                assert_eq!(results[1], results[2], "vector widths must agree to the bit");
-            }
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,5 @@
-//! Eight rows by 32 columns in sixteen 512-bit accumulators.
+//! Fourteen rows by 32 columns in twenty-eight 512-bit accumulators: with two registers for columns
+//! of B and one for an entry of A nearly all there are, so that each entry loaded is used most.
 
 use std::arch::x86_64::{
     _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
@@ -7,8 +8,8 @@ use std::arch::x86_64::{
 
 use super::Tile;
 
-/// Rows of a full tile.
-pub const ROWS: usize = 8;
+/// Most rows of a tile.
+pub const ROWS: usize = 14;
 
 /// See [`super::Kernel`].
 ///
@@ -26,6 +27,12 @@ pub unsafe fn tile(tile: &Tile, rows: usize) {
             (6, false) => narrow_or_wide::<6, 1>(tile),
             (7, false) => narrow_or_wide::<7, 1>(tile),
             (8, false) => narrow_or_wide::<8, 1>(tile),
+            (9, false) => narrow_or_wide::<9, 1>(tile),
+            (10, false) => narrow_or_wide::<10, 1>(tile),
+            (11, false) => narrow_or_wide::<11, 1>(tile),
+            (12, false) => narrow_or_wide::<12, 1>(tile),
+            (13, false) => narrow_or_wide::<13, 1>(tile),
+            (14, false) => narrow_or_wide::<14, 1>(tile),
             (1, true) => narrow_or_wide::<1, 2>(tile),
             (2, true) => narrow_or_wide::<2, 2>(tile),
             (3, true) => narrow_or_wide::<3, 2>(tile),
@@ -34,7 +41,13 @@ pub unsafe fn tile(tile: &Tile, rows: usize) {
             (6, true) => narrow_or_wide::<6, 2>(tile),
             (7, true) => narrow_or_wide::<7, 2>(tile),
             (8, true) => narrow_or_wide::<8, 2>(tile),
-            _ => unreachable!("a tile has 1 to 8 rows"),
+            (9, true) => narrow_or_wide::<9, 2>(tile),
+            (10, true) => narrow_or_wide::<10, 2>(tile),
+            (11, true) => narrow_or_wide::<11, 2>(tile),
+            (12, true) => narrow_or_wide::<12, 2>(tile),
+            (13, true) => narrow_or_wide::<13, 2>(tile),
+            (14, true) => narrow_or_wide::<14, 2>(tile),
+            _ => unreachable!("a tile has 1 to 14 rows"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Operands in the order in which tiles read them.
 
-use super::{Block, PANEL};
+use super::{Block, PANEL, prefetch};
+use crate::fused::buffer::LINE;
 
 /// Floats that packed panels of a `depth` x `columns` right operand take.
 ///
@@ -12,6 +13,13 @@ pub fn packed_len(depth: usize, columns: usize) -> usize {
     floats.expect("packed panels fit into memory")
 }
 
+/// Terms packed together: few rows of the source are then read at a time, each from one line to
+/// the next, which is what the processor's prefetching can follow.
+const TERMS: usize = 8;
+/// Terms from the one that is packed to the one whose line is asked for: prefetching by itself
+/// starts anew on every row that does not lie behind the last.
+const AHEAD: usize = 8;
+
 /// Packs `scale * source`, row-major `depth` x `columns` with rows `stride` apart.
 pub fn pack_rows(
     source: &[f32],
@@ -20,16 +28,28 @@ pub fn pack_rows(
     scale: f32,
     packed: &mut [f32],
 ) {
-    let panels = packed[..packed_len(depth, columns)].chunks_exact_mut((depth * PANEL).max(1));
-    for (panel, rows) in panels.enumerate() {
-        let first = panel * PANEL;
-        let width = PANEL.min(columns - first);
-        for (p, row) in rows.chunks_exact_mut(PANEL).enumerate() {
-            let from = &source[p * stride + first..][..width];
-            for (to, from) in row[..width].iter_mut().zip(from) {
-                *to = scale * from;
+    if depth == 0 {
+        return;
+    }
+    for terms in (0..depth).step_by(TERMS).map(|first| first..depth.min(first + TERMS)) {
+        let panels = packed[..packed_len(depth, columns)].chunks_exact_mut(depth * PANEL);
+        for (panel, rows) in panels.enumerate() {
+            let first = panel * PANEL;
+            let width = PANEL.min(columns - first);
+            let rows = rows[terms.start * PANEL..terms.end * PANEL].chunks_exact_mut(PANEL);
+            for (p, row) in terms.clone().zip(rows) {
+                for line in (0..PANEL).step_by(LINE) {
+                    prefetch::entry(source, (p + AHEAD) * stride + first + line);
+                }
+                let from = &source[p * stride + first..][..width];
+                // The length of a whole panel is known when compiled.
+                if let Ok(from) = <&[f32; PANEL]>::try_from(from) {
+                    row.iter_mut().zip(from).for_each(|(to, from)| *to = scale * from);
+                } else {
+                    row.iter_mut().zip(from).for_each(|(to, from)| *to = scale * from);
+                    row[width..].fill(0.0);
+                }
             }
-            row[width..].fill(0.0);
         }
     }
 }
@@ -65,7 +85,7 @@ pub fn pack_columns(
 }
 
 /// Copies `rows` rows of a transposed matrix, term `p` of row `i` at `source[p * stride + i]`, so
-/// that each tile's terms follow one another. Rows that fill up the last tile are zeros.
+/// that each tile's terms follow one another. What lies between the last tile's rows is not read.
 pub(super) fn pack_tiles<'a>(
     source: &[f32],
     stride: usize,
@@ -74,20 +94,21 @@ pub(super) fn pack_tiles<'a>(
     to: &'a mut [f32],
 ) -> Block<'a> {
     let size = tile_rows * terms;
-    // Two tiles at a time read a line of the source once.
-    for (pair, tiles) in to[..rows.div_ceil(tile_rows) * size].chunks_mut(2 * size).enumerate() {
-        let first = pair * 2 * tile_rows;
-        let (one, two) = tiles.split_at_mut(size);
-        for p in 0..terms {
-            let from = &source[p * stride + first..][..(rows - first).min(2 * tile_rows)];
-            let (left, right) = from.split_at(from.len().min(tile_rows));
-            for (tile, from) in [(&mut *one, left), (&mut *two, right)] {
-                if from.is_empty() {
-                    continue;
+    for piece in (0..terms).step_by(TERMS).map(|first| first..terms.min(first + TERMS)) {
+        for (index, tile) in
+            to[..rows.div_ceil(tile_rows) * size].chunks_exact_mut(size).enumerate()
+        {
+            let first = index * tile_rows;
+            let width = tile_rows.min(rows - first);
+            for p in piece.clone() {
+                prefetch::entry(source, (p + AHEAD) * stride + first);
+                let (to, from) = (&mut tile[p * tile_rows..], &source[p * stride + first..]);
+                // A line at once where there is room: what is too much is overwritten with the
+                // next term.
+                match (to.first_chunk_mut::<LINE>(), from.first_chunk::<LINE>()) {
+                    (Some(to), Some(from)) if tile_rows <= LINE => *to = *from,
+                    _ => to[..width].copy_from_slice(&from[..width]),
                 }
-                let to = &mut tile[p * tile_rows..][..tile_rows];
-                to[..from.len()].copy_from_slice(from);
-                to[from.len()..].fill(0.0);
             }
         }
     }
