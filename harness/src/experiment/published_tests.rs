@@ -119,20 +119,48 @@ fn estimates(table: &str, (key, value): (&str, &str), column: &str) -> Vec<(f64,
     wanted.map(|row| (number(&row, "mean"), half(&row))).collect()
 }
 
+/// Fails unless the front page says `part`.
+fn says(part: &str) {
+    let text = std::fs::read_to_string(published("../../README.md")).unwrap();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains(part), "README.md does not say '{part}'");
+}
+
+/// Differences from `baseline` in a published table.
+fn against(table: &str, baseline: &str) -> Vec<(f64, f64)> {
+    estimates(table, ("baseline", baseline), "difference_nats")
+}
+
+fn range(mut values: Vec<(f64, f64)>) -> String {
+    values.sort_by(|a, b| a.0.total_cmp(&b.0));
+    format!("{:.2} to {:.2} nats", values[0].0, values[values.len() - 1].0)
+}
+
+/// What the front page says about the laptop ladder is what its tables hold.
+#[test]
+fn golden_readme_numbers_are_those_of_the_laptop_ladder() {
+    let comparison = "ladder_laptop_comparison.csv";
+    let losses = ["PT 2026", "BERT", "UT"]
+        .map(|family| estimates(comparison, ("family", family), "loss_nats"))
+        .concat();
+    let unigram: f64 = rows(comparison)[0]["unigram_loss_nats"].parse().unwrap();
+    let lowest = losses.into_iter().map(|loss| loss.0).fold(f64::INFINITY, f64::min);
+    let within = (100.0 * (unigram - lowest)).ceil() / 100.0;
+    says(&format!(
+        "end within {within:.2} nats of the unigram loss ({unigram:.2}) at every budget"
+    ));
+    let laptop = |baseline| against("ladder_laptop_c3.csv", baseline);
+    says(&format!("The pre-LN Transformer is {} better than PT", range(laptop("pre-LN"))));
+    assert!(laptop("BERT").iter().all(|difference| difference.0 > 0.0), "PT is below BERT");
+    let significant = |row: &&Row| {
+        row["baseline"] == "pre-LN" && row["p_value_holm"].parse::<f64>().unwrap() <= 0.05
+    };
+    assert_eq!(rows("ladder_laptop_c3.csv").iter().filter(significant).count(), 1);
+}
+
 /// What the front page says in words is what the published tables hold.
 #[test]
 fn golden_readme_numbers_are_those_of_the_published_claims() {
-    let text = std::fs::read_to_string(published("../../README.md")).unwrap();
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let says = |part: &str| assert!(text.contains(part), "README.md does not say '{part}'");
-    let difference = "difference_nats";
-    let against =
-        |table: &str, baseline: &str| estimates(table, ("baseline", baseline), difference);
-    let range = |mut values: Vec<(f64, f64)>| {
-        values.sort_by(|a, b| a.0.total_cmp(&b.0));
-        format!("{:.2} to {:.2} nats", values[0].0, values[values.len() - 1].0)
-    };
-
     let gain = estimates("quality_winners.csv", ("family", "PT 2026"), "gain_nats")[0];
     says(&format!("PT gains {:.2} ± {:.2} nats", -gain.0, gain.1));
     let largest = |values: Vec<(f64, f64)>| *values.last().unwrap();
@@ -165,7 +193,7 @@ fn golden_readme_numbers_are_those_of_the_published_claims() {
     let behind = range(against("ladder_tuned_long_c3.csv", "pre-LN"));
     says(&format!("The pre-LN Transformer is {behind} better than PT at every budget"));
     let treebank =
-        estimates("penn_treebank_difference.csv", ("candidate", "PT 2023"), difference)[0];
+        estimates("penn_treebank_difference.csv", ("candidate", "PT 2023"), "difference_nats")[0];
     says(&format!("ends {:.2} ± {:.2} nats *below*", -treebank.0, treebank.1));
     let curves = "training_curves_penn_treebank_arms.csv";
     let curve = rows(curves).into_iter().rfind(|row| row["model"] == "Transformer").unwrap();
