@@ -118,6 +118,22 @@ mod tests {
         assert!(sizes[1] < sizes[0] && sizes[0] < sizes[2] && sizes[3] < sizes[2], "{sizes:?}");
     }
 
+    /// More chunks are in flight where weights are many, unless they are large themselves.
+    #[test]
+    fn invariant_many_weights_have_more_chunks_in_flight() {
+        let chunks = |width: usize, length: usize, threads: usize| {
+            let config = PreLnConfig { vocab: 8192, width, layers: 4, ..Default::default() };
+            let table = Parametrization::built_in("standard").unwrap();
+            let built = parametrise(&config, &config, &table).unwrap();
+            let engine = FusedEngine::preln(&built.model, &built.resolved).unwrap();
+            wave_chunks(engine.plan(), &Division { sequences: 16, length }, threads)
+        };
+        assert_eq!([1, 2].map(|threads| chunks(128, 128, threads)), [1, 4]);
+        assert_eq!([1, 2].map(|threads| chunks(256, 128, threads)), [4, 8]);
+        assert_eq!([1, 2].map(|threads| chunks(256, 512, threads)), [1, 4]);
+        assert_eq!(chunks(256, 128, 3), 6, "twelve chunks do not fit");
+    }
+
     /// Of three layers one record and three inputs are kept; of a block that is shared by all
     /// steps everything but probabilities.
     #[test]

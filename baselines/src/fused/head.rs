@@ -18,8 +18,8 @@ pub(super) fn logits_stride(vocab: usize) -> usize {
     (vocab.div_ceil(LINE) | 1) * LINE
 }
 
-/// Targets that the decoder takes at a time at least: with fewer, reading its weights takes as long
-/// as multiplying by them.
+/// Targets that the decoder takes at a time at most. Few of them would read its weights as long as
+/// they multiply by them; many would leave threads without any.
 const DECODER_ROWS: usize = 84;
 
 /// What the head hands on to the decoder's weight gradient and to the caller, for some targets.
@@ -113,6 +113,7 @@ impl Divide for Decoding<'_> {
 pub(super) fn decode(pass: &Pass, targets: &[Target], out: HeadOutput) {
     let pieces = targets.len().div_ceil(DECODER_ROWS);
     let pieces = pieces.next_multiple_of(rayon::current_num_threads());
+    // A wave without targets has no pieces.
     let rows = targets.len().div_ceil(pieces.max(1)).max(1);
     for_each(Decoding { pass, targets, rows, out }, &|work: Decoding| {
         let Decoding { pass, targets, out, .. } = work;

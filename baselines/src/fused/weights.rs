@@ -16,8 +16,6 @@ use super::plan::{Matrix, Plan, Site};
 const TASK_ENTRIES: usize = 1 << 16;
 /// Rows of a task at least: each task packs all of the right operand.
 const LEAST_TASK_ROWS: usize = 168;
-/// Rows of a task are a multiple of this, for whole tiles.
-const TASK_ROWS: usize = 84;
 /// Panels that one task packs.
 const TASK_PANELS: usize = 16;
 
@@ -210,7 +208,7 @@ pub(super) fn accumulate(
 
 /// Rows of a gradient with `inputs` columns that one task computes.
 fn task_rows(inputs: usize) -> usize {
-    (TASK_ENTRIES / inputs).max(LEAST_TASK_ROWS).next_multiple_of(TASK_ROWS)
+    (TASK_ENTRIES / inputs).max(LEAST_TASK_ROWS)
 }
 
 /// Gradients of the decoder and its bias from all targets: `logits` holds the gradients of the

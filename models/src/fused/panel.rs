@@ -226,7 +226,9 @@ fn product_in_blocks(
                 for (index, first_row) in (0..count).step_by(tile_rows).enumerate() {
                     let c_start = (first_block + first_row) * c.stride + first_column;
                     if terms >= TERMS_TO_PREFETCH {
-                        prefetch::rows(c.data, c_start, c.stride, tile_rows.min(count - first_row));
+                        for row in 0..tile_rows.min(count - first_row) {
+                            prefetch::panel(c.data, (row, c.stride), c_start);
+                        }
                     }
                     let tile = Tile {
                         a: block.data[index * block.tile_stride..].as_ptr(),

@@ -79,6 +79,87 @@ fn golden_readme_speed_is_that_of_the_published_tables() {
     }
 }
 
+/// GFLOP/s a core of the stages of a recorded step.
+fn stage_rate(step: &serde_json::Value, stage: &str) -> f64 {
+    let stages = step["stages"].as_array().expect("stages");
+    let found = stages.iter().find(|found| found["stage"] == stage).expect("a stage of this name");
+    1e-9 * found["product_flops"].as_f64().unwrap() / found["thread_seconds"].as_f64().unwrap()
+}
+
+/// How many times as fast a recorded step would be with weight gradients and the decoder's
+/// products at the rate of forward products.
+fn with_even_products(step: &serde_json::Value) -> f64 {
+    let seconds = |stage: &serde_json::Value| stage["thread_seconds"].as_f64().unwrap();
+    let stages = step["stages"].as_array().expect("stages");
+    let rate = stage_rate(step, "products, forward");
+    let slow = ["products, weight gradients", "decoder, products"];
+    let saved = stages.iter().filter(|stage| slow.iter().any(|slow| stage["stage"] == *slow));
+    let saved =
+        saved.map(|stage| seconds(stage) - 1e-9 * stage["product_flops"].as_f64().unwrap() / rate);
+    let total: f64 = stages.iter().map(seconds).sum();
+    total / (total - saved.sum::<f64>())
+}
+
+/// Steps at width 256 of all families, with their stages.
+fn steps() -> Vec<serde_json::Value> {
+    let text = read("reports/published/speed/intel/stages.jsonl");
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+#[test]
+fn golden_stages_are_what_was_recorded() {
+    let steps = steps();
+    let models: Vec<&str> = steps.iter().map(|step| step["model"].as_str().unwrap()).collect();
+    assert_eq!(models, ["pt", "bert", "preln", "ut"]);
+    let kernels = read("models/KERNELS.md");
+    for stage in [
+        "products, forward",
+        "products, input gradients",
+        "products, weight gradients",
+        "heads, products",
+        "decoder, products",
+    ] {
+        let rates = steps.iter().map(|step| format!(" {:.0} |", stage_rate(step, stage)));
+        let row = format!("| {stage} |{}", rates.collect::<String>());
+        assert!(kernels.contains(&row), "KERNELS.md has no row '{row}'");
+    }
+}
+
+#[test]
+fn golden_what_holds_the_bars_back_follows_from_the_records() {
+    let page = read("reports/published/speed/README.md");
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    let steps = steps();
+    let faster: Vec<f64> = steps.iter().map(with_even_products).collect();
+    let percent = |at: usize| format!("{:.0} %", 100.0 * (faster[at] - 1.0));
+    let words =
+        format!("BERT would be {}, pre-LN {} and UT {} faster", percent(1), percent(2), percent(3));
+    assert!(page.contains(&words), "no '{words}'");
+    for ((kind, model, width), ratios) in recorded("intel") {
+        let at = steps.iter().position(|step| step["model"] == *model).expect("a step of it");
+        if model != "pt" && width == 256 && ["eager", "compiled"].contains(&kind.as_str()) {
+            let ratio = median(&ratios) * faster[at];
+            if (kind.as_str(), model.as_str()) == ("eager", "ut") {
+                assert!(page.contains(&format!("would not ({ratio:.2})")), "{ratio}");
+            } else {
+                assert!(ratio >= 1.3, "{kind} {model}: {ratio}");
+            }
+        }
+    }
+    let text = read("reports/published/speed/intel/results.jsonl");
+    let lines = text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON"));
+    let ut = lines
+        .into_iter()
+        .find(|line: &serde_json::Value| line[0] == serde_json::json!(["eager", "ut", 256]));
+    let share = ut.expect("UT against eager")[1]["share"].as_f64().unwrap();
+    let ratio = recorded("intel")
+        .into_iter()
+        .find(|(key, _)| *key == ("eager".to_owned(), "ut".to_owned(), 256));
+    let needed = share * 1.4 / median(&ratio.unwrap().1);
+    let words = format!("at {needed:.2} of the product rate instead of {share:.2}");
+    assert!(page.contains(&words), "no '{words}'");
+}
+
 #[test]
 fn golden_kernel_instructions_are_those_of_the_gate() {
     let page = read("models/KERNELS.md");

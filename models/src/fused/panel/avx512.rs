@@ -16,40 +16,20 @@ pub const ROWS: usize = 14;
 /// # Safety
 /// The processor has AVX-512F; the tile's pointers cover its rows, columns and depth.
 pub unsafe fn tile(tile: &Tile, rows: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match (rows, tile.columns > 16) {
-            (1, false) => narrow_or_wide::<1, 1>(tile),
-            (2, false) => narrow_or_wide::<2, 1>(tile),
-            (3, false) => narrow_or_wide::<3, 1>(tile),
-            (4, false) => narrow_or_wide::<4, 1>(tile),
-            (5, false) => narrow_or_wide::<5, 1>(tile),
-            (6, false) => narrow_or_wide::<6, 1>(tile),
-            (7, false) => narrow_or_wide::<7, 1>(tile),
-            (8, false) => narrow_or_wide::<8, 1>(tile),
-            (9, false) => narrow_or_wide::<9, 1>(tile),
-            (10, false) => narrow_or_wide::<10, 1>(tile),
-            (11, false) => narrow_or_wide::<11, 1>(tile),
-            (12, false) => narrow_or_wide::<12, 1>(tile),
-            (13, false) => narrow_or_wide::<13, 1>(tile),
-            (14, false) => narrow_or_wide::<14, 1>(tile),
-            (1, true) => narrow_or_wide::<1, 2>(tile),
-            (2, true) => narrow_or_wide::<2, 2>(tile),
-            (3, true) => narrow_or_wide::<3, 2>(tile),
-            (4, true) => narrow_or_wide::<4, 2>(tile),
-            (5, true) => narrow_or_wide::<5, 2>(tile),
-            (6, true) => narrow_or_wide::<6, 2>(tile),
-            (7, true) => narrow_or_wide::<7, 2>(tile),
-            (8, true) => narrow_or_wide::<8, 2>(tile),
-            (9, true) => narrow_or_wide::<9, 2>(tile),
-            (10, true) => narrow_or_wide::<10, 2>(tile),
-            (11, true) => narrow_or_wide::<11, 2>(tile),
-            (12, true) => narrow_or_wide::<12, 2>(tile),
-            (13, true) => narrow_or_wide::<13, 2>(tile),
-            (14, true) => narrow_or_wide::<14, 2>(tile),
-            _ => unreachable!("a tile has 1 to 14 rows"),
-        }
+    /// One version for each number of rows, for one register of columns and for two.
+    macro_rules! versions {
+        ($($rows:literal)*) => {
+            match (rows, tile.columns > 16) {
+                $(
+                    ($rows, false) => narrow_or_wide::<$rows, 1>(tile),
+                    ($rows, true) => narrow_or_wide::<$rows, 2>(tile),
+                )*
+                _ => unreachable!("a tile has 1 to {ROWS} rows"),
+            }
+        };
     }
+    // SAFETY: the caller's promise.
+    unsafe { versions!(1 2 3 4 5 6 7 8 9 10 11 12 13 14) }
 }
 
 #[target_feature(enable = "avx512f")]

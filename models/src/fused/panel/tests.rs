@@ -80,6 +80,27 @@ fn invariant_sizes_that_wrap_around_are_refused() {
     refused((1, 1, many), still, Right::Packed(&data), 1, "fit into memory");
 }
 
+/// A single row or term has no next one: its stride may be any number, also for what is asked for
+/// ahead.
+#[test]
+fn invariant_strides_that_lead_nowhere_do_no_harm() {
+    let (far, columns) = (usize::MAX / 2, PANEL * PANELS_TO_PACK);
+    let data = draw(columns, 1);
+    let a = Left { data: &data[..2], row_stride: 1, depth_stride: far };
+    let mut c = vec![0.0; 2 * columns];
+    product((2, columns, 1), 1.0, a, Right::Rows(&data, far), Store::Set, &mut c, columns);
+    let want: Vec<f32> = data[..2].iter().flat_map(|a| data.iter().map(move |b| a * b)).collect();
+    assert_eq!(c, want);
+    let mut packed = vec![0.0; packed_len(1, columns)];
+    pack_rows(&data, far, (1, columns), 1.0, &mut packed);
+    assert_eq!(packed, data);
+    let terms = TERMS_TO_PREFETCH;
+    let (a, b) = (vec![1.0; terms], vec![1.0; terms]);
+    let b = Right::Rows(&b, 1);
+    product((1, 1, terms), 1.0, Left::rows(&a, far), b, Store::Set, &mut c, far);
+    assert_eq!(c[0], terms as f32);
+}
+
 #[test]
 fn invariant_long_sums_are_cut_at_the_same_places() {
     check((9, 33, 2 * DEPTH + 5), true, 1);
@@ -103,11 +124,11 @@ fn invariant_every_kernel_of_this_processor_gives_the_same_product() {
     ];
     for columns in 1..=PANEL {
         let depth = 19;
-        let (a, b) = (draw(8 * depth, 1), draw(depth * columns, 2));
+        let (a, b) = (draw(TILE_ROWS_MAX * depth, 1), draw(depth * columns, 2));
         let mut results: Vec<Vec<f32>> = Vec::new();
         for (_, kernel, rows) in kernels.iter().filter(|(needed, ..)| *needed <= level()) {
-            let mut c = draw(8 * columns, 3);
-            for first in (0..8).step_by(*rows) {
+            let mut c = draw(TILE_ROWS_MAX * columns, 3);
+            for first in (0..TILE_ROWS_MAX).step_by(*rows) {
                 let tile = Tile {
                     a: a[first * depth..].as_ptr(),
                     row_stride: depth,
@@ -121,8 +142,8 @@ fn invariant_every_kernel_of_this_processor_gives_the_same_product() {
                     alpha: 0.3,
                     add: true,
                 };
-                // SAFETY: the buffers hold 8 rows and this processor has the features.
-                unsafe { kernel(&tile, (8 - first).min(*rows)) };
+                // SAFETY: the buffers hold the rows and this processor has the features.
+                unsafe { kernel(&tile, (TILE_ROWS_MAX - first).min(*rows)) };
             }
             results.push(c);
         }
