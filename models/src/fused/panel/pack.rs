@@ -41,12 +41,11 @@ pub fn pack_rows(
                 prefetch::panel(source, (p + AHEAD, stride), first);
                 let from = &source[p * stride + first..][..width];
                 // The length of a whole panel is known when compiled.
-                match from.first_chunk::<PANEL>() {
-                    Some(from) => scaled(scale, from, row),
-                    None => {
-                        scaled(scale, from, row);
-                        row[width..].fill(0.0);
-                    }
+                if let Some(from) = from.first_chunk::<PANEL>() {
+                    scaled(scale, from, row);
+                } else {
+                    scaled(scale, from, row);
+                    row[width..].fill(0.0);
                 }
             }
         }

@@ -98,7 +98,7 @@ fn invariant_strides_that_lead_nowhere_do_no_harm() {
     let (a, b) = (vec![1.0; terms], vec![1.0; terms]);
     let b = Right::Rows(&b, 1);
     product((1, 1, terms), 1.0, Left::rows(&a, far), b, Store::Set, &mut c, far);
-    assert_eq!(c[0], terms as f32);
+    assert_eq!(c[..1], [terms as f32]);
 }
 
 #[test]
