@@ -5,6 +5,11 @@ pub(super) trait Divide: Sized + Send {
     /// Number of pieces.
     fn pieces(&self) -> usize;
 
+    /// Pieces before the place where to cut first: about half of the work.
+    fn middle(&self) -> usize {
+        self.pieces() / 2
+    }
+
     /// The first `at` pieces and the others.
     fn divide(self, at: usize) -> (Self, Self);
 }
@@ -17,7 +22,7 @@ pub(super) fn for_each<D: Divide>(work: D, task: &(impl Fn(D) + Sync)) {
         }
         return;
     }
-    let middle = work.pieces() / 2;
+    let middle = work.middle();
     let (first, second) = work.divide(middle);
     if rayon::current_num_threads() == 1 {
         for_each(first, task);

@@ -24,6 +24,11 @@ const MANY_WEIGHTS: usize = 8 << 20;
 /// Floats up to which a wave may grow for that (96 MiB).
 const WAVE_FLOATS: usize = 24 << 20;
 
+/// Sums over chunks that one task adds up.
+const SUMS_AT_ONCE: usize = 2048;
+/// Gradients that one task sets to zero (1 MiB).
+const CLEARED_AT_ONCE: usize = 1 << 18;
+
 /// Computes losses and gradients of one of the baselines on the CPU in f32.
 ///
 /// The same bits for any number of threads; no allocation once the largest batch was seen.
@@ -177,9 +182,11 @@ impl Workspace {
         let plan = pass.plan;
         let stage = enter(Stage::Sums);
         let (total, others) = self.sums.as_mut_slice().split_at_mut(plan.vector_total);
-        for sums in others.chunks_exact(plan.vector_total) {
-            rows::add_scaled(total, sums, 1.0);
-        }
+        parallel::for_each_block(total, SUMS_AT_ONCE, |block, total| {
+            for sums in others.chunks_exact(plan.vector_total) {
+                rows::add_scaled(total, &sums[block * SUMS_AT_ONCE..], 1.0);
+            }
+        });
         drop(stage);
         let operands = (self.logits.as_slice(), self.outputs.as_slice());
         weights::decoder(pass, operands, gradients, total);
@@ -193,6 +200,12 @@ impl Workspace {
         drop(stage);
         weights::tables(pass, self.d_embedding.as_slice(), gradients);
     }
+}
+
+/// Zeros everywhere.
+fn clear(gradients: &mut [f32]) {
+    let _stage = enter(Stage::Sums);
+    parallel::for_each_block(gradients, CLEARED_AT_ONCE, |_, block| block.fill(0.0));
 }
 
 impl FusedEngine {
@@ -248,6 +261,7 @@ impl FusedEngine {
             match gradients {
                 None => workspace.run(&pass, None),
                 Some(gradients) => {
+                    clear(gradients);
                     workspace.run(&pass, Some(&mut *gradients));
                     workspace.finish(&pass, gradients);
                 }
@@ -267,10 +281,8 @@ impl Engine for FusedEngine {
         let total = self.prepared.plan.parameter_total;
         assert_eq!(parameters.len(), total, "parameter buffer does not fit the layout");
         assert_eq!(gradients.len(), total, "gradient buffer does not fit the layout");
-        let stage = enter(Stage::Sums);
-        gradients.fill(0.0);
-        drop(stage);
         if batch.targets.is_empty() {
+            gradients.fill(0.0);
             return Ok(BatchLoss { loss_nats: 0.0, auxiliary: 0.0 });
         }
         self.run(parameters, batch, Some(gradients));

@@ -14,6 +14,7 @@ mod forward;
 mod head;
 mod last;
 mod memory;
+mod order;
 mod pass;
 mod plan;
 mod wave;

@@ -9,6 +9,14 @@ use models::fused::rows;
 use super::memory::{Chunk, Division};
 use super::plan::{Matrix, Norm, Plan};
 
+#[cfg(test)]
+thread_local! {
+    /// Matrices that this thread multiplied by, forward (0) or backward (1).
+    pub(super) static MET: std::cell::RefCell<Vec<(usize, usize)>> = const {
+        std::cell::RefCell::new(Vec::new())
+    };
+}
+
 /// Parameters, batch and what was derived from them, shared by all tasks of one step.
 pub(super) struct Pass<'a> {
     pub plan: &'a Plan,
@@ -47,9 +55,12 @@ impl<'a> Pass<'a> {
 
     /// `y[.., column..] = x W^T` for matrix `which`; rows of `y` are `stride` apart.
     pub fn forward(&self, which: usize, x: &[f32], y: &mut [f32], column: usize, stride: usize) {
+        #[cfg(test)]
+        MET.with_borrow_mut(|met| met.push((which, 0)));
         let matrix = &self.plan.matrices[which];
         let sizes = (x.len() / matrix.inputs, matrix.outputs, matrix.inputs);
-        let right = Right::Packed(&self.packed[matrix.packed.clone()]);
+        let next = &self.packed[matrix.next[0].clone()];
+        let right = Right::PackedBefore(&self.packed[matrix.packed.clone()], next);
         let left = Left::rows(x, matrix.inputs);
         product(sizes, 1.0, left, right, Store::Set, &mut y[column..], stride);
     }
@@ -62,9 +73,12 @@ impl<'a> Pass<'a> {
         store: Store,
         d_x: &mut [f32],
     ) {
+        #[cfg(test)]
+        MET.with_borrow_mut(|met| met.push((which, 1)));
         let matrix: &Matrix = &self.plan.matrices[which];
         let sizes = (d_x.len() / matrix.inputs, matrix.inputs, matrix.outputs);
-        let right = Right::Packed(&self.packed[matrix.packed_rows.clone()]);
+        let next = &self.packed[matrix.next[1].clone()];
+        let right = Right::PackedBefore(&self.packed[matrix.packed_rows.clone()], next);
         let left = Left::rows(&d_y[column..], stride);
         product(sizes, matrix.factor, left, right, store, d_x, matrix.inputs);
     }

@@ -7,6 +7,7 @@ use models::error::Result;
 use models::fused::panel::packed_len;
 use models::parametrization::Resolved;
 
+use super::order;
 use crate::blocks::{Activation, BlockShape, MlmHead, Scales};
 
 /// What distinguishes the families.
@@ -36,7 +37,17 @@ pub(super) struct Matrix {
     pub packed: Range<usize>,
     /// Place of the packed matrix as it is stored, without its factor.
     pub packed_rows: Range<usize>,
+    /// Places of what is read of packed matrices after this one, forward and backward; see
+    /// [`order`](super::order).
+    pub next: [Range<usize>; 2],
     pub site: Site,
+}
+
+impl Matrix {
+    /// Number of weights.
+    pub fn entries(&self) -> usize {
+        self.range.len()
+    }
 }
 
 /// Where a matrix acts.
@@ -174,7 +185,16 @@ impl Builder<'_> {
         let packed_rows = next..next + packed_len(outputs, inputs);
         self.packed_total = packed_rows.end.next_multiple_of(models::fused::buffer::LINE);
         let factor = (factor * scale) as f32;
-        self.matrices.push(Matrix { range, outputs, inputs, factor, packed, packed_rows, site });
+        self.matrices.push(Matrix {
+            range,
+            outputs,
+            inputs,
+            factor,
+            packed,
+            packed_rows,
+            next: [0..0, 0..0],
+            site,
+        });
         Ok(self.matrices.len() - 1)
     }
 
@@ -304,6 +324,7 @@ impl Plan {
         };
         let decoder = build.matrix(decoder, (head.vocab, width), scale, Site::Decoder)?;
         let decoder_bias = build.vector("head.decoder.bias", head.vocab, 1.0)?;
+        order::link(&mut build.matrices, &blocks, family.shared);
         Ok(Self {
             family,
             vocab: head.vocab,

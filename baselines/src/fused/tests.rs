@@ -1,5 +1,7 @@
 //! The fused engine against the reference engine in f64, over random small models.
 
+mod order;
+
 use candle_core::{DType, Device};
 use models::architecture::Architecture;
 use models::batch::{Batch, Target};

@@ -90,6 +90,13 @@ impl Divide for Accumulation<'_> {
         self.matrices.len()
     }
 
+    /// Half of the entries, not of the matrices: the last task is done by one thread alone.
+    fn middle(&self) -> usize {
+        let before = |at: usize| -> usize { self.matrices[..at].iter().map(Matrix::entries).sum() };
+        let all = before(self.pieces());
+        (1..self.pieces()).min_by_key(|&at| all.abs_diff(2 * before(at))).unwrap_or(0)
+    }
+
     fn divide(self, at: usize) -> (Self, Self) {
         let (first, second) = self.matrices.split_at(at);
         let place = second[0].range.start - first[0].range.start;
@@ -183,7 +190,7 @@ pub(super) fn accumulate(
     for_each(Accumulation { matrices, gradients }, &|work: Accumulation| {
         let matrix = &work.matrices[0];
         let gradient = &mut work.gradients[..matrix.range.len()];
-        let rows = task_rows(matrix.inputs);
+        let rows = task_rows(matrix.outputs, matrix.inputs);
         parallel::for_each_block(gradient, rows * matrix.inputs, |block, gradient| {
             let _stage = enter(Stage::ProductsWeights);
             let rows = (block * rows, gradient.len() / matrix.inputs);
@@ -206,9 +213,11 @@ pub(super) fn accumulate(
     });
 }
 
-/// Rows of a gradient with `inputs` columns that one task computes.
-fn task_rows(inputs: usize) -> usize {
-    (TASK_ENTRIES / inputs).max(LEAST_TASK_ROWS)
+/// Rows of a gradient of `outputs` rows and `inputs` columns that one task computes: about as many
+/// as all others.
+fn task_rows(outputs: usize, inputs: usize) -> usize {
+    let most = (TASK_ENTRIES / inputs).max(LEAST_TASK_ROWS);
+    outputs.div_ceil(outputs.div_ceil(most))
 }
 
 /// Gradients of the decoder and its bias from all targets: `logits` holds the gradients of the
@@ -223,7 +232,7 @@ pub(super) fn decoder(
     let (width, stride) = (plan.width, logits_stride(plan.vocab));
     let matrix = &plan.matrices[plan.decoder];
     let targets = pass.batch.targets.len();
-    let rows = task_rows(width);
+    let rows = task_rows(matrix.outputs, width);
     parallel::for_each_block(&mut gradients[matrix.range.clone()], rows * width, |block, part| {
         let _stage = enter(Stage::DecoderProducts);
         let shape = (targets, part.len() / width);
@@ -265,5 +274,41 @@ pub(super) fn tables(pass: &Pass, d_embedding: &[f32], gradients: &mut [f32]) {
         for sequence in d_embedding.chunks_exact(length) {
             add(table, sequence, position.factor);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invariant_weight_gradients_are_cut_into_parts_of_equal_work() {
+        // Never less than half of what a task may have, and no part much shorter than another.
+        for (outputs, inputs, tasks) in
+            [(256, 1024, 2), (1024, 256, 4), (256, 256, 1), (300, 256, 2)]
+        {
+            let rows = task_rows(outputs, inputs);
+            assert_eq!(outputs.div_ceil(rows), tasks);
+            assert!(tasks * rows - outputs < tasks, "{rows} rows of {outputs}");
+        }
+        let matrix = |range: std::ops::Range<usize>| Matrix {
+            outputs: range.len(),
+            range,
+            inputs: 1,
+            factor: 1.0,
+            packed: 0..0,
+            packed_rows: 0..0,
+            next: [0..0, 0..0],
+            site: Site::HeadDense,
+        };
+        // Two small matrices weigh as much as half of the large one: it stands alone.
+        let ends = [0, 10, 20, 30, 90, 100];
+        let matrices: Vec<_> = ends.windows(2).map(|ends| matrix(ends[0]..ends[1])).collect();
+        let mut gradients = vec![0.0; 100];
+        let work = Accumulation { matrices: &matrices, gradients: &mut gradients };
+        assert_eq!((work.pieces(), work.middle()), (5, 3));
+        let (first, second) = work.divide(3);
+        assert_eq!((first.gradients.len(), second.gradients.len()), (30, 70));
+        assert_eq!((first.middle(), second.middle()), (1, 1));
     }
 }

@@ -19,6 +19,7 @@ mod prefetch;
 pub use pack::{pack_columns, pack_rows, packed_len};
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::buffer::Buffer;
 use super::dispatch::{Level, level};
@@ -32,7 +33,7 @@ pub const DEPTH: usize = 512;
 const BLOCK_ENTRIES: usize = 1 << 15;
 /// Most rows of a tile of any kernel.
 const TILE_ROWS_MAX: usize = 14;
-/// Terms of a sum in which a line of C can arrive: C is met only at its end.
+/// Terms of a sum in which the lines of C can arrive: C is met only at its end.
 const TERMS_TO_PREFETCH: usize = 64;
 /// Panels of B with which a block of a transposed A is used at least for packing to pay: in place
 /// its tiles touch a line of every row of the source, few of which share the first-level cache.
@@ -74,6 +75,14 @@ pub enum Right<'a> {
     Rows(&'a [f32], usize),
     /// Packed by [`pack_rows`] or [`pack_columns`].
     Packed(&'a [f32]),
+    /// The same, and what is read after it: it is asked for while the last panel is multiplied, as
+    /// each panel is while that before it is.
+    PackedBefore(&'a [f32], &'a [f32]),
+}
+
+/// Entries of the first panel of `depth` terms that are read before any other.
+pub fn first_panel_len(depth: usize) -> usize {
+    DEPTH.min(depth) * PANEL
 }
 
 /// `C = alpha A B`, or `C += alpha A B`.
@@ -108,6 +117,8 @@ struct Tile {
     columns: usize,
     alpha: f32,
     add: bool,
+    /// Only asked for, by kernels that gain from it.
+    ahead: prefetch::Ahead,
 }
 
 /// Computes a tile of the given number of rows.
@@ -157,7 +168,9 @@ pub fn product(
         Right::Rows(data, stride) => {
             assert!(extent((depth, columns), (stride, 1)) <= data.len(), "B is too short");
         }
-        Right::Packed(data) => assert!(packed_len(depth, columns) <= data.len(), "B is too short"),
+        Right::Packed(data) | Right::PackedBefore(data, _) => {
+            assert!(packed_len(depth, columns) <= data.len(), "B is too short");
+        }
     }
     super::stage::count_product(rows * columns * depth);
     let mut c = Target { data: c, stride: c_stride, alpha, add: store == Store::Add };
@@ -182,10 +195,59 @@ struct Target<'a> {
 /// Some rows and terms of the left operand, tile by tile.
 struct Block<'a> {
     data: &'a [f32],
+    /// Rows of all tiles, and of each but perhaps the last.
+    rows: usize,
+    tile_rows: usize,
     /// Distance between the first rows of neighbouring tiles.
     tile_stride: usize,
     row_stride: usize,
     depth_stride: usize,
+}
+
+/// The same terms of up to [`PANEL`] columns of the right operand.
+struct Panel<'a> {
+    data: &'a [f32],
+    stride: usize,
+    columns: usize,
+    terms: usize,
+    /// What is read after it.
+    next: &'a [f32],
+}
+
+impl<'a> Right<'a> {
+    /// Column `first` of term `term` and all that follows, with the distance between terms; `depth`
+    /// terms in all.
+    fn from(self, first: usize, term: usize, depth: usize) -> (&'a [f32], usize) {
+        match self {
+            Right::Rows(data, stride) => (&data[term * stride + first..], stride),
+            Right::Packed(data) | Right::PackedBefore(data, _) => {
+                (&data[first * depth + term * PANEL..], PANEL)
+            }
+        }
+    }
+
+    /// The panel of `terms` from column `first` of `columns` on. `last` if no block of A is to be
+    /// multiplied by these terms any more.
+    fn panel(
+        self,
+        (first, columns): (usize, usize),
+        (terms, depth): (Range<usize>, usize),
+        last: bool,
+    ) -> Panel<'a> {
+        let (data, stride) = self.from(first, terms.start, depth);
+        let panel = |first, terms: Range<usize>| {
+            &self.from(first, terms.start, depth).0[..terms.len() * PANEL]
+        };
+        let next = match self {
+            Right::Rows(..) => &[],
+            _ if first + PANEL < columns => panel(first + PANEL, terms.clone()),
+            _ if !last => panel(0, terms.clone()),
+            _ if terms.end < depth => panel(0, terms.end..depth.min(terms.end + DEPTH)),
+            Right::Packed(_) => &[],
+            Right::PackedBefore(_, next) => next,
+        };
+        Panel { data, stride, columns: PANEL.min(columns - first), terms: terms.len(), next }
+    }
 }
 
 /// [`product`] after its checks; a block of A is copied to `packed` if that is given.
@@ -196,7 +258,7 @@ fn product_in_blocks(
     mut packed: Option<&mut [f32]>,
     c: &mut Target,
 ) {
-    let (kernel, most_rows) = kernel();
+    let (_, most_rows) = kernel();
     for first_term in (0..depth).step_by(DEPTH) {
         let terms = DEPTH.min(depth - first_term);
         let block_rows = (BLOCK_ENTRIES / terms).next_multiple_of(most_rows);
@@ -209,47 +271,47 @@ fn product_in_blocks(
                 Some(to) => pack::pack_tiles(part, a.depth_stride, (count, terms), tile_rows, to),
                 None => Block {
                     data: part,
+                    rows: count,
+                    tile_rows,
                     tile_stride: tile_rows * a.row_stride,
                     row_stride: a.row_stride,
                     depth_stride: a.depth_stride,
                 },
             };
-            for first_column in (0..columns).step_by(PANEL) {
-                let (b, b_stride) = match b {
-                    Right::Rows(data, stride) => {
-                        (&data[first_term * stride + first_column..], stride)
-                    }
-                    Right::Packed(data) => {
-                        (&data[first_column * depth + first_term * PANEL..], PANEL)
-                    }
-                };
-                for (index, first_row) in (0..count).step_by(tile_rows).enumerate() {
-                    let c_start = (first_block + first_row) * c.stride + first_column;
-                    if terms >= TERMS_TO_PREFETCH {
-                        for row in 0..tile_rows.min(count - first_row) {
-                            prefetch::panel(c.data, (row, c.stride), c_start);
-                        }
-                    }
-                    let tile = Tile {
-                        a: block.data[index * block.tile_stride..].as_ptr(),
-                        row_stride: block.row_stride,
-                        depth_stride: block.depth_stride,
-                        b: b.as_ptr(),
-                        b_stride,
-                        c: c.data[c_start..].as_mut_ptr(),
-                        c_stride: c.stride,
-                        depth: terms,
-                        columns: PANEL.min(columns - first_column),
-                        alpha: c.alpha,
-                        add: c.add || first_term > 0,
-                    };
-                    // SAFETY: the assertions of `product` and the size of the packed block bound
-                    // every entry the tile reads or writes, and `kernel` was chosen for this
-                    // processor.
-                    unsafe { kernel(&tile, tile_rows.min(count - first_row)) };
-                }
+            for first in (0..columns).step_by(PANEL) {
+                let span = first_term..first_term + terms;
+                let last = first_block + count == rows;
+                let panel = b.panel((first, columns), (span, depth), last);
+                block_times_panel(&block, &panel, c, (first_block * c.stride + first, first_term));
             }
         }
+    }
+}
+
+/// The entries of C, from `start` on, of one block and one panel; terms after the first `done`.
+fn block_times_panel(block: &Block, panel: &Panel, c: &mut Target, (start, done): (usize, usize)) {
+    let (kernel, _) = kernel();
+    let tiles = block.rows.div_ceil(block.tile_rows);
+    for (index, first_row) in (0..block.rows).step_by(block.tile_rows).enumerate() {
+        let rows = block.tile_rows.min(block.rows - first_row);
+        let start = start + first_row * c.stride;
+        let tile = Tile {
+            a: block.data[index * block.tile_stride..].as_ptr(),
+            row_stride: block.row_stride,
+            depth_stride: block.depth_stride,
+            b: panel.data.as_ptr(),
+            b_stride: panel.stride,
+            c: c.data[start..].as_mut_ptr(),
+            c_stride: c.stride,
+            depth: panel.terms,
+            columns: panel.columns,
+            alpha: c.alpha,
+            add: c.add || done > 0,
+            ahead: prefetch::Ahead::share(panel.next, panel.terms, (index, tiles)),
+        };
+        // SAFETY: the assertions of `product` and the size of the packed block bound every entry
+        // the tile reads or writes, and `kernel` was chosen for this processor.
+        unsafe { kernel(&tile, rows) };
     }
 }
 

@@ -117,5 +117,5 @@ pub(super) fn pack_tiles<'a>(
             }
         }
     }
-    Block { data: to, tile_stride: size, row_stride: 1, depth_stride: tile_rows }
+    Block { data: to, rows, tile_rows, tile_stride: size, row_stride: 1, depth_stride: tile_rows }
 }

@@ -1,0 +1,73 @@
+//! What a product asks for ahead is what the next one reads.
+
+use super::super::order::first_panels;
+use super::super::pass::MET;
+use super::*;
+
+/// Matrices and directions that a step of one chunk meets, and the engine that met them.
+fn met(
+    case: &Case,
+    mut engine: FusedEngine,
+    layout: &Layout,
+) -> (FusedEngine, Vec<(usize, usize)>) {
+    let (batch, values) = (case.batch(), parameters(layout, case.seed));
+    let mut gradients = vec![0.0; layout.total()];
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let met = pool.install(|| {
+        MET.take();
+        engine.loss_and_gradients(&values, &batch, &mut gradients).unwrap();
+        MET.take()
+    });
+    (engine, met)
+}
+
+fn check((engine, met): (FusedEngine, Vec<(usize, usize)>)) {
+    let plan = engine.plan();
+    let each = plan.block(0).inner.len() + 5;
+    assert_eq!(met.len(), 2 * (plan.family.depth * each + 2), "every matrix, there and back");
+    let mut announced = 0;
+    for pair in met.windows(2) {
+        let [(index, direction), (next, next_direction)] = [pair[0], pair[1]];
+        // Announced are the next chunk and the next step, where there is none in this test.
+        let ends = index == plan.head_dense && direction == 0
+            || index == plan.decoder && direction == 1
+            || plan.family.shared && next == plan.head_dense && direction == 0;
+        if !ends {
+            let reads = &first_panels(&plan.matrices[next])[next_direction];
+            assert_eq!(&plan.matrices[index].next[direction], reads, "{index} before {next}");
+            announced += 1;
+        }
+    }
+    assert_eq!(announced, met.len() - 3 - usize::from(plan.family.shared));
+}
+
+#[test]
+fn invariant_every_product_announces_the_matrix_that_follows() {
+    for (depth, swiglu) in [(1, false), (3, true)] {
+        let case = Case {
+            vocab: 70,
+            heads: 2,
+            head_dim: 18,
+            depth,
+            inner: 75,
+            tied: true,
+            biases: true,
+            swiglu,
+            sequences: 1,
+            length: 64,
+            padding: false,
+            target_share: 1.0,
+            seed: 1,
+        };
+        let (bert, preln, universal) = (case.bert(), case.preln(), case.universal());
+        let resolved = rules(&bert, case.seed);
+        let model = bert.model(&bert, &resolved.sites).unwrap();
+        check(met(&case, FusedEngine::bert(&model, &resolved).unwrap(), model.layout()));
+        let resolved = rules(&preln, case.seed);
+        let model = preln.model(&preln, &resolved.sites).unwrap();
+        check(met(&case, FusedEngine::preln(&model, &resolved).unwrap(), model.layout()));
+        let resolved = rules(&universal, case.seed);
+        let model = universal.model(&universal, &resolved.sites).unwrap();
+        check(met(&case, FusedEngine::universal(&model, &resolved).unwrap(), model.layout()));
+    }
+}
