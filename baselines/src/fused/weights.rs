@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn invariant_weight_gradients_are_cut_into_parts_of_equal_work() {
-        // Never less than half of what a task may have, and no part much shorter than another.
+        // The last part has as many rows as the others, but for what division leaves.
         for (outputs, inputs, tasks) in
             [(256, 1024, 2), (1024, 256, 4), (256, 256, 1), (300, 256, 2)]
         {
@@ -301,7 +301,7 @@ mod tests {
             next: [0..0, 0..0],
             site: Site::HeadDense,
         };
-        // Two small matrices weigh as much as half of the large one: it stands alone.
+        // Cut in the middle of the work, not of the matrices: 30 and 70 are nearer than 90 and 10.
         let ends = [0, 10, 20, 30, 90, 100];
         let matrices: Vec<_> = ends.windows(2).map(|ends| matrix(ends[0]..ends[1])).collect();
         let mut gradients = vec![0.0; 100];

@@ -90,7 +90,7 @@ pub fn pack_columns(
 
 /// Copies `rows` rows of a transposed matrix, term `p` of row `i` at `source[p * stride + i]`, so
 /// that each tile's terms follow one another. What lies between the last tile's rows is not read.
-// Merged into its caller it takes a twelfth more instructions: copies of a line become calls.
+// Merged into its caller a weight gradient takes 7 % more instructions (AVX2).
 #[inline(never)]
 pub(super) fn pack_tiles<'a>(
     source: &[f32],

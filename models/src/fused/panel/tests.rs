@@ -104,14 +104,15 @@ fn invariant_strides_that_lead_nowhere_do_no_harm() {
 
 proptest! {
     #![proptest_config(crate::fused::cases(64))]
-    /// Panels in the order of [`product_in_blocks`]: what each announces is what the next one reads.
+    /// Panels in the order of a product: what each announces is what the next one reads.
     #[test]
     fn invariant_every_panel_announces_the_next_one(
         columns in 1usize..200, depth in 1usize..2 * DEPTH + 9, blocks in 1usize..4,
     ) {
         let packed = vec![0.0; packed_len(depth, columns)];
         let after = [1.0; 7];
-        for (right, end) in [(Right::Packed(&packed), &[][..]), (Right::PackedBefore(&packed, &after), &after)] {
+        let before = Right::PackedBefore(&packed, &after);
+        for (right, end) in [(Right::Packed(&packed), &[][..]), (before, &after)] {
             let mut announced: Option<&[f32]> = None;
             for first_term in (0..depth).step_by(DEPTH) {
                 let terms = first_term..depth.min(first_term + DEPTH);
