@@ -161,7 +161,7 @@ fn product_of_lane(sizes: &Sizes) -> Result<(Cost, Run)> {
     let floats = ROWS * (depth + columns) + depth * columns;
     let cost = Cost { product_flops: 2 * ROWS * depth * columns, floats };
     let run = move || {
-        let (left, right) = (Left::rows(&a, depth), Right::Packed(&packed));
+        let (left, right) = (Left::rows(&a, depth), Right::packed(&packed));
         product((ROWS, columns, depth), 1.0, left, right, Store::Set, &mut c, columns);
     };
     Ok((cost, Box::new(run)))

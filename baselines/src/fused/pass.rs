@@ -60,7 +60,7 @@ impl<'a> Pass<'a> {
         let matrix = &self.plan.matrices[which];
         let sizes = (x.len() / matrix.inputs, matrix.outputs, matrix.inputs);
         let next = &self.packed[matrix.next[0].clone()];
-        let right = Right::PackedBefore(&self.packed[matrix.packed.clone()], next);
+        let right = Right::Packed(&self.packed[matrix.packed.clone()], next);
         let left = Left::rows(x, matrix.inputs);
         product(sizes, 1.0, left, right, Store::Set, &mut y[column..], stride);
     }
@@ -78,7 +78,7 @@ impl<'a> Pass<'a> {
         let matrix: &Matrix = &self.plan.matrices[which];
         let sizes = (d_x.len() / matrix.inputs, matrix.inputs, matrix.outputs);
         let next = &self.packed[matrix.next[1].clone()];
-        let right = Right::PackedBefore(&self.packed[matrix.packed_rows.clone()], next);
+        let right = Right::Packed(&self.packed[matrix.packed_rows.clone()], next);
         let left = Left::rows(&d_y[column..], stride);
         product(sizes, matrix.factor, left, right, store, d_x, matrix.inputs);
     }

@@ -284,29 +284,34 @@ fn invariant_bits_do_not_depend_on_the_number_of_threads() {
     }
 }
 
+/// Engines of all families.
+fn engines(case: &Case) -> [(Layout, FusedEngine); 3] {
+    let (bert, preln, universal) = (case.bert(), case.preln(), case.universal());
+    let resolved = rules(&bert, case.seed);
+    let model = bert.model(&bert, &resolved.sites).unwrap();
+    let first = (model.layout().clone(), FusedEngine::bert(&model, &resolved).unwrap());
+    let resolved = rules(&preln, case.seed);
+    let model = preln.model(&preln, &resolved.sites).unwrap();
+    let second = (model.layout().clone(), FusedEngine::preln(&model, &resolved).unwrap());
+    let resolved = rules(&universal, case.seed);
+    let model = universal.model(&universal, &resolved.sites).unwrap();
+    let third = (model.layout().clone(), FusedEngine::universal(&model, &resolved).unwrap());
+    [first, second, third]
+}
+
 /// Bits of loss, losses of targets and gradients of all families, in turn.
-fn bits(case: &Case, how: fn(FusedEngine) -> FusedEngine) -> Vec<(u64, Vec<u32>, Vec<u32>)> {
-    fn run(case: &Case, layout: &Layout, mut engine: FusedEngine) -> (u64, Vec<u32>, Vec<u32>) {
+fn bits(case: &Case, how: fn(FusedEngine) -> FusedEngine) -> [(u64, Vec<u32>, Vec<u32>); 3] {
+    engines(case).map(|(layout, engine)| {
+        let mut engine = how(engine);
         let bits = |values: Vec<f32>| values.iter().map(|v| v.to_bits()).collect();
-        let (batch, values) = (case.batch(), parameters(layout, case.seed));
+        let (batch, values) = (case.batch(), parameters(&layout, case.seed));
         let mut gradients = vec![f32::NAN; layout.total()];
         // Twice: the second run meets memory that is full of old values.
         engine.loss_and_gradients(&values, &batch, &mut gradients).unwrap();
         let loss = engine.loss_and_gradients(&values, &batch, &mut gradients).unwrap();
         let losses = engine.target_losses(&values, &batch).unwrap();
         (loss.loss_nats.to_bits(), bits(losses), bits(gradients))
-    }
-    let (bert, preln, universal) = (case.bert(), case.preln(), case.universal());
-    let resolved = rules(&bert, case.seed);
-    let model = bert.model(&bert, &resolved.sites).unwrap();
-    let first = run(case, model.layout(), how(FusedEngine::bert(&model, &resolved).unwrap()));
-    let resolved = rules(&preln, case.seed);
-    let model = preln.model(&preln, &resolved.sites).unwrap();
-    let second = run(case, model.layout(), how(FusedEngine::preln(&model, &resolved).unwrap()));
-    let resolved = rules(&universal, case.seed);
-    let model = universal.model(&universal, &resolved.sites).unwrap();
-    let third = run(case, model.layout(), how(FusedEngine::universal(&model, &resolved).unwrap()));
-    vec![first, second, third]
+    })
 }
 
 fn same_bits_as_in_full(case: &Case) {

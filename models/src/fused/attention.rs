@@ -71,7 +71,7 @@ impl Heads {
         let stage = enter(Stage::HeadMoves);
         self.pack_transposed(&projections[key..], scratch);
         drop(stage);
-        let (queries, keys) = (Left::rows(queries.0, queries.1), Right::Packed(scratch));
+        let (queries, keys) = (Left::rows(queries.0, queries.1), Right::packed(scratch));
         product((count, n, dim), self.scale, queries, keys, Store::Set, p, n);
         let stage = enter(Stage::HeadSoftmax);
         if let Some(words) = words {
@@ -113,16 +113,16 @@ impl Heads {
             drop(stage);
             // d P = dO V^T, then through the softmax
             let left = Left::rows(gradient, width);
-            product((n, n, dim), 1.0, left, Right::Packed(values), Store::Set, scores, n);
+            product((n, n, dim), 1.0, left, Right::packed(values), Store::Set, scores, n);
             let stage = enter(Stage::HeadSoftmax);
             softmax::rows_backward(p, scores, n, self.scale);
             drop(stage);
             // d V = P^T dO, d Q = dS K, d K = dS^T Q
             let (left, right) = (Left::transposed(p, n), Right::Rows(gradient, width));
             product(sizes, 1.0, left, right, Store::Set, &mut projections[value..], row);
-            let (left, right) = (Left::rows(scores, n), Right::Packed(keys));
+            let (left, right) = (Left::rows(scores, n), Right::packed(keys));
             product(sizes, 1.0, left, right, Store::Set, &mut projections[query..], row);
-            let (left, right) = (Left::transposed(scores, n), Right::Packed(queries));
+            let (left, right) = (Left::transposed(scores, n), Right::packed(queries));
             product(sizes, 1.0, left, right, Store::Set, &mut projections[key..], row);
         }
     }

@@ -139,7 +139,7 @@ pub fn multiply(alpha: f32, a: Matrix, b: Matrix, update: Update, c: MatrixMut) 
             let columns = chunk.min(columns - first);
             panels.reserve(packed_len(depth, columns).max(PACKED_ENTRIES));
             b.pack(first, columns, panels.as_mut_slice());
-            let right = Right::Packed(panels.as_slice());
+            let right = Right::packed(panels.as_slice());
             let data = &mut data[first..];
             product((rows, columns, depth), alpha, left, right, store, data, row_stride);
         }

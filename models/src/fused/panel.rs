@@ -73,11 +73,9 @@ impl<'a> Left<'a> {
 pub enum Right<'a> {
     /// Row-major in place, rows `stride` apart.
     Rows(&'a [f32], usize),
-    /// Packed by [`pack_rows`] or [`pack_columns`].
-    Packed(&'a [f32]),
-    /// The same, and what is read after it: it is asked for while the last panel is multiplied, as
-    /// each panel is while that before it is.
-    PackedBefore(&'a [f32], &'a [f32]),
+    /// Packed by [`pack_rows`] or [`pack_columns`]; and what is read after it, or nothing. Each panel
+    /// is asked for while that before it is multiplied, and what follows with the last one.
+    Packed(&'a [f32], &'a [f32]),
 }
 
 /// Entries of the first panel of `depth` terms that are read before any other.
@@ -168,7 +166,7 @@ pub fn product(
         Right::Rows(data, stride) => {
             assert!(extent((depth, columns), (stride, 1)) <= data.len(), "B is too short");
         }
-        Right::Packed(data) | Right::PackedBefore(data, _) => {
+        Right::Packed(data, _) => {
             assert!(packed_len(depth, columns) <= data.len(), "B is too short");
         }
     }
@@ -215,14 +213,17 @@ struct Panel<'a> {
 }
 
 impl<'a> Right<'a> {
-    /// Column `first` of term `term` and all that follows, with the distance between terms; `depth`
+    /// A packed operand, after which nothing is known to be read.
+    pub fn packed(data: &'a [f32]) -> Self {
+        Right::Packed(data, &[])
+    }
+
+    /// Column `column` of term `term` and all that follows, with the distance between terms; `depth`
     /// terms in all.
-    fn from(self, first: usize, term: usize, depth: usize) -> (&'a [f32], usize) {
+    fn at(self, column: usize, term: usize, depth: usize) -> (&'a [f32], usize) {
         match self {
-            Right::Rows(data, stride) => (&data[term * stride + first..], stride),
-            Right::Packed(data) | Right::PackedBefore(data, _) => {
-                (&data[first * depth + term * PANEL..], PANEL)
-            }
+            Right::Rows(data, stride) => (&data[term * stride + column..], stride),
+            Right::Packed(data, _) => (&data[column * depth + term * PANEL..], PANEL),
         }
     }
 
@@ -234,17 +235,16 @@ impl<'a> Right<'a> {
         (terms, depth): (Range<usize>, usize),
         last: bool,
     ) -> Panel<'a> {
-        let (data, stride) = self.from(first, terms.start, depth);
+        let (data, stride) = self.at(first, terms.start, depth);
         let panel = |first, terms: Range<usize>| {
-            &self.from(first, terms.start, depth).0[..terms.len() * PANEL]
+            &self.at(first, terms.start, depth).0[..terms.len() * PANEL]
         };
         let next = match self {
             Right::Rows(..) => &[],
             _ if first + PANEL < columns => panel(first + PANEL, terms.clone()),
             _ if !last => panel(0, terms.clone()),
             _ if terms.end < depth => panel(0, terms.end..depth.min(terms.end + DEPTH)),
-            Right::Packed(_) => &[],
-            Right::PackedBefore(_, next) => next,
+            Right::Packed(_, next) => next,
         };
         Panel { data, stride, columns: PANEL.min(columns - first), terms: terms.len(), next }
     }
@@ -258,7 +258,7 @@ fn product_in_blocks(
     mut packed: Option<&mut [f32]>,
     c: &mut Target,
 ) {
-    let (_, most_rows) = kernel();
+    let (kernel, most_rows) = kernel();
     for first_term in (0..depth).step_by(DEPTH) {
         let terms = DEPTH.min(depth - first_term);
         let block_rows = (BLOCK_ENTRIES / terms).next_multiple_of(most_rows);
@@ -282,15 +282,22 @@ fn product_in_blocks(
                 let span = first_term..first_term + terms;
                 let last = first_block + count == rows;
                 let panel = b.panel((first, columns), (span, depth), last);
-                block_times_panel(&block, &panel, c, (first_block * c.stride + first, first_term));
+                let start = first_block * c.stride + first;
+                block_times_panel(kernel, &block, &panel, c, (start, first_term > 0));
             }
         }
     }
 }
 
-/// The entries of C, from `start` on, of one block and one panel; terms after the first `done`.
-fn block_times_panel(block: &Block, panel: &Panel, c: &mut Target, (start, done): (usize, usize)) {
-    let (kernel, _) = kernel();
+/// The entries of C, from `start` on, of one block and one panel; `add` if they hold a part of the
+/// sum already.
+fn block_times_panel(
+    kernel: Kernel,
+    block: &Block,
+    panel: &Panel,
+    c: &mut Target,
+    (start, add): (usize, bool),
+) {
     let tiles = block.rows.div_ceil(block.tile_rows);
     for (index, first_row) in (0..block.rows).step_by(block.tile_rows).enumerate() {
         let rows = block.tile_rows.min(block.rows - first_row);
@@ -306,7 +313,7 @@ fn block_times_panel(block: &Block, panel: &Panel, c: &mut Target, (start, done)
             depth: panel.terms,
             columns: panel.columns,
             alpha: c.alpha,
-            add: c.add || done > 0,
+            add: c.add || add,
             ahead: prefetch::Ahead::share(panel.next, panel.terms, (index, tiles)),
         };
         // SAFETY: the assertions of `product` and the size of the packed block bound every entry

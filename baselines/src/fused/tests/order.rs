@@ -2,27 +2,22 @@
 
 use super::super::order::first_panels;
 use super::super::pass::MET;
+use super::super::plan::Plan;
 use super::*;
 
-/// Matrices and directions that a step of one chunk meets, and the engine that met them.
-fn met(
-    case: &Case,
-    mut engine: FusedEngine,
-    layout: &Layout,
-) -> (FusedEngine, Vec<(usize, usize)>) {
+/// Matrices and directions that a step of one chunk meets.
+fn met(case: &Case, layout: &Layout, engine: &mut FusedEngine) -> Vec<(usize, usize)> {
     let (batch, values) = (case.batch(), parameters(layout, case.seed));
     let mut gradients = vec![0.0; layout.total()];
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    let met = pool.install(|| {
+    pool.install(|| {
         MET.take();
         engine.loss_and_gradients(&values, &batch, &mut gradients).unwrap();
         MET.take()
-    });
-    (engine, met)
+    })
 }
 
-fn check((engine, met): (FusedEngine, Vec<(usize, usize)>)) {
-    let plan = engine.plan();
+fn check(plan: &Plan, met: &[(usize, usize)]) {
     let each = plan.block(0).inner.len() + 5;
     assert_eq!(met.len(), 2 * (plan.family.depth * each + 2), "every matrix, there and back");
     let mut announced = 0;
@@ -59,15 +54,9 @@ fn invariant_every_product_announces_the_matrix_that_follows() {
             target_share: 1.0,
             seed: 1,
         };
-        let (bert, preln, universal) = (case.bert(), case.preln(), case.universal());
-        let resolved = rules(&bert, case.seed);
-        let model = bert.model(&bert, &resolved.sites).unwrap();
-        check(met(&case, FusedEngine::bert(&model, &resolved).unwrap(), model.layout()));
-        let resolved = rules(&preln, case.seed);
-        let model = preln.model(&preln, &resolved.sites).unwrap();
-        check(met(&case, FusedEngine::preln(&model, &resolved).unwrap(), model.layout()));
-        let resolved = rules(&universal, case.seed);
-        let model = universal.model(&universal, &resolved.sites).unwrap();
-        check(met(&case, FusedEngine::universal(&model, &resolved).unwrap(), model.layout()));
+        for (layout, mut engine) in engines(&case) {
+            let met = met(&case, &layout, &mut engine);
+            check(engine.plan(), &met);
+        }
     }
 }

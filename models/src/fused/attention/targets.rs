@@ -65,7 +65,7 @@ impl Heads {
             drop(stage);
             // d P = dO V^T, then through the softmax
             let left = Left::rows(gradient, width);
-            product((count, n, dim), 1.0, left, Right::Packed(values), Store::Set, scores, n);
+            product((count, n, dim), 1.0, left, Right::packed(values), Store::Set, scores, n);
             let stage = enter(Stage::HeadSoftmax);
             softmax::rows_backward(p, scores, n, self.scale);
             drop(stage);
@@ -78,11 +78,11 @@ impl Heads {
                 let right = Right::Rows(&gradient[run.start * width..], width);
                 let (left, sizes) = (Left::transposed(&p[first..], n), (n, dim, terms));
                 product(sizes, 1.0, left, right, store, &mut projections[value..], row);
-                let (left, right) = (Left::transposed(&scores[first..], n), Right::Packed(packed));
+                let (left, right) = (Left::transposed(&scores[first..], n), Right::packed(packed));
                 product(sizes, 1.0, left, right, store, &mut projections[key..], row);
                 store = Store::Add;
             }
-            let (left, right) = (Left::rows(scores, n), Right::Packed(keys));
+            let (left, right) = (Left::rows(scores, n), Right::packed(keys));
             product((count, dim, n), 1.0, left, right, Store::Set, &mut queries[query..], width);
         }
     }

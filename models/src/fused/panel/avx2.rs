@@ -5,8 +5,7 @@ use std::arch::x86_64::{
     _mm256_maskstore_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
 };
 
-use super::{PANEL, TERMS_TO_PREFETCH, Tile, prefetch};
-use crate::fused::buffer::LINE;
+use super::{TERMS_TO_PREFETCH, Tile, prefetch};
 
 /// Rows of a full tile.
 pub const ROWS: usize = 6;
@@ -22,8 +21,7 @@ const MASKS: [i32; 2 * LANES] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 
 pub unsafe fn tile(tile: &Tile, rows: usize) {
     if tile.depth >= TERMS_TO_PREFETCH {
         for row in 0..rows {
-            let c = tile.c.wrapping_add(row * tile.c_stride);
-            (0..PANEL).step_by(LINE).for_each(|line| prefetch::line(c.wrapping_add(line)));
+            prefetch::panel(tile.c.wrapping_add(row * tile.c_stride));
         }
     }
     for first in (0..tile.columns).step_by(2 * LANES) {

@@ -38,7 +38,7 @@ pub fn pack_rows(
             let width = PANEL.min(columns - first);
             let rows = rows[terms.start * PANEL..terms.end * PANEL].chunks_exact_mut(PANEL);
             for (p, row) in terms.clone().zip(rows) {
-                prefetch::panel(source, (p + AHEAD, stride), first);
+                prefetch::panel(prefetch::place(source, (p + AHEAD, stride), first));
                 let from = &source[p * stride + first..][..width];
                 // The length of a whole panel is known when compiled.
                 if let Some(from) = from.first_chunk::<PANEL>() {
@@ -107,7 +107,7 @@ pub(super) fn pack_tiles<'a>(
             let first = index * tile_rows;
             let width = tile_rows.min(rows - first);
             for p in piece.clone() {
-                prefetch::entry(source, (p + AHEAD, stride), first);
+                prefetch::line(prefetch::place(source, (p + AHEAD, stride), first));
                 let (to, from) = (&mut tile[p * tile_rows..], &source[p * stride + first..]);
                 // A line at once where there is room: what is too much is overwritten with the
                 // next term. Tiles of today are never higher than a line; told so here, the

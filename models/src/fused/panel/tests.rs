@@ -23,8 +23,8 @@ fn check((rows, columns, depth): (usize, usize, usize), add: bool, pad: usize) {
     let store = if add { Store::Add } else { Store::Set };
     let mut first: Option<Vec<f32>> = None;
     for left in [Left::rows(&a, depth), Left::transposed(&a_turned, rows)] {
-        let before = Right::PackedBefore(&packed, &start);
-        for right in [Right::Rows(&b, columns), Right::Packed(&packed), before] {
+        let before = Right::Packed(&packed, &start);
+        for right in [Right::Rows(&b, columns), Right::packed(&packed), before] {
             let mut c = start.clone();
             product((rows, columns, depth), 0.7, left, right, store, &mut c, columns + pad);
             let first = first.get_or_insert_with(|| c.clone());
@@ -78,7 +78,7 @@ fn invariant_sizes_that_wrap_around_are_refused() {
     refused((3, 1, 1), wide, rows, 1, "A is too short");
     refused((3, 1, 1), dense, rows, half, "C is too short");
     refused((1, 1, 3), still, Right::Rows(&data, half), 1, "B is too short");
-    refused((1, 1, many), still, Right::Packed(&data), 1, "fit into memory");
+    refused((1, 1, many), still, Right::packed(&data), 1, "fit into memory");
 }
 
 /// A single row or term has no next one: its stride may be any number, also for what is asked for
@@ -111,8 +111,8 @@ proptest! {
     ) {
         let packed = vec![0.0; packed_len(depth, columns)];
         let after = [1.0; 7];
-        let before = Right::PackedBefore(&packed, &after);
-        for (right, end) in [(Right::Packed(&packed), &[][..]), (before, &after)] {
+        let before = Right::Packed(&packed, &after);
+        for (right, end) in [(Right::packed(&packed), &[][..]), (before, &after)] {
             let mut announced: Option<&[f32]> = None;
             for first_term in (0..depth).step_by(DEPTH) {
                 let terms = first_term..depth.min(first_term + DEPTH);

@@ -58,14 +58,14 @@ impl Shared<'_> {
     /// `c = h W` or `c += h W`: `h` `(rows, K)`, `c` `(rows, N)`.
     fn messages(&self, rows: usize, h: &[f32], store: Store, c: &mut [f32]) {
         let Plan { width, stacked, .. } = *self.plan;
-        let (left, right) = (Left::rows(h, stacked), Right::Packed(self.packed_factors));
+        let (left, right) = (Left::rows(h, stacked), Right::packed(self.packed_factors));
         product((rows, width, stacked), 1.0, left, right, store, c, width);
     }
 
     /// `c = x W^T`: `x` `(rows, N)`, `c` `(rows, K)`.
     fn scores(&self, rows: usize, x: &[f32], c: &mut [f32]) {
         let Plan { width, stacked, .. } = *self.plan;
-        let (left, right) = (Left::rows(x, width), Right::Packed(self.turned_factors));
+        let (left, right) = (Left::rows(x, width), Right::packed(self.turned_factors));
         product((rows, stacked, width), 1.0, left, right, Store::Set, c, stacked);
     }
 }

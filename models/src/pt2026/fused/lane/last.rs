@@ -93,11 +93,11 @@ impl Lane {
         let stage = enter(Stage::ProductsForward);
         // Head selection needs every word, topics only the targets.
         let both = 2 * plan.pairs;
-        let (left, right) = (Left::rows(x, width), Right::Packed(shared.turned_factors));
+        let (left, right) = (Left::rows(x, width), Right::packed(shared.turned_factors));
         let c = &mut self.projected[..rows * stacked];
         product((rows, both, width), 1.0, left, right, Store::Set, c, stacked);
         let first = both / PANEL * PANEL;
-        let right = Right::Packed(&shared.turned_factors[first * width..]);
+        let right = Right::packed(&shared.turned_factors[first * width..]);
         let (left, sizes) = (Left::rows(last_x, width), (count, stacked - first, width));
         let h = &mut self.h[part(rows * stacked, kept)];
         let (_, projected) = h.split_at_mut(count * stacked);
@@ -185,7 +185,7 @@ impl Lane {
         let (d_x, x) = last.split_at_mut(count * width);
         let stage = enter(Stage::ProductsInputs);
         let left = Left::rows(&self.projected, stacked);
-        let right = Right::Packed(shared.packed_pairs);
+        let right = Right::packed(shared.packed_pairs);
         product((rows, width, both), 1.0, left, right, Store::Set, &mut self.d_x, width);
         shared.messages(count, d_scores, Store::Set, d_x);
         for (from, &row) in d_x.chunks_exact(width).zip(targets) {
