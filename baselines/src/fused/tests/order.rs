@@ -39,21 +39,8 @@ fn check(plan: &Plan, met: &[(usize, usize)]) {
 #[test]
 fn invariant_every_product_announces_the_matrix_that_follows() {
     for (depth, swiglu) in [(1, false), (3, true)] {
-        let case = Case {
-            vocab: 70,
-            heads: 2,
-            head_dim: 18,
-            depth,
-            inner: 75,
-            tied: true,
-            biases: true,
-            swiglu,
-            sequences: 1,
-            length: 64,
-            padding: false,
-            target_share: 1.0,
-            seed: 1,
-        };
+        let batch = Case { sequences: 1, length: 64, target_share: 1.0, ..fixed_case() };
+        let case = Case { depth, swiglu, padding: false, ..batch };
         for (layout, mut engine) in engines(&case) {
             let met = met(&case, &layout, &mut engine);
             check(engine.plan(), &met);
