@@ -73,8 +73,8 @@ impl<'a> Left<'a> {
 pub enum Right<'a> {
     /// Row-major in place, rows `stride` apart.
     Rows(&'a [f32], usize),
-    /// Packed by [`pack_rows`] or [`pack_columns`]; and what is read after it, or nothing. Each panel
-    /// is asked for while that before it is multiplied, and what follows with the last one.
+    /// Packed by [`pack_rows`] or [`pack_columns`]; and what is read after it, or nothing. Each
+    /// panel is asked for while that before it is multiplied, and what follows with the last one.
     Packed(&'a [f32], &'a [f32]),
 }
 
@@ -218,8 +218,8 @@ impl<'a> Right<'a> {
         Right::Packed(data, &[])
     }
 
-    /// Column `column` of term `term` and all that follows, with the distance between terms; `depth`
-    /// terms in all.
+    /// Column `column` of term `term` and all that follows, with the distance between terms;
+    /// `depth` terms in all.
     fn at(self, column: usize, term: usize, depth: usize) -> (&'a [f32], usize) {
         match self {
             Right::Rows(data, stride) => (&data[term * stride + column..], stride),
