@@ -113,11 +113,14 @@ fn ends_together(error: &HarnessError) -> bool {
 /// One run, alone or with the other ranks of `collective`; rank 0 alone prints and keeps files.
 fn train(args: &Args, collective: &dyn Collective) -> Result<()> {
     counts::threads(args.threads)?;
-    let mut run = resolve(args, collective.ranks())?;
+    let (mut run, told) = resolve(args, collective.ranks())?;
     crate::train::check_ranks(collective.ranks(), run.train.ranks)?;
     // An absent device is told before anything is read or trained.
     crate::device::open(run.train.device)?;
     let (folder, leads) = (args.out.clone(), collective.rank() == 0);
+    for line in told.iter().filter(|_| leads) {
+        anstream::eprintln!("{line}");
+    }
     let options = RunnerOptions { folder, jobs: 1, threads: args.threads, quiet: !leads };
     let runner = Runner::new(options, crate::train::stop::on_signal()?).keep_weights(true);
     if !names_vocabulary(args, run.model.family())? {
@@ -219,7 +222,8 @@ fn limit_evaluation(args: &Args, run: &mut RunConfig, tokens: usize) -> Result<O
     )))
 }
 
-fn resolve(args: &Args, ranks: usize) -> Result<RunConfig> {
+/// The run that is asked for, and a line for each size that was chosen for it.
+fn resolve(args: &Args, ranks: usize) -> Result<(RunConfig, Vec<String>)> {
     let mut layers = Vec::new();
     if let Some(name) = &args.preset {
         layers.push(run_presets::layer(name)?);
@@ -234,7 +238,7 @@ fn resolve(args: &Args, ranks: usize) -> Result<RunConfig> {
     if !args.text.is_empty() {
         layers.push(text_layer(&args.text)?);
     }
-    RunConfig::resolve(&family, layers, &args.sets)
+    RunConfig::resolve_telling(&family, layers, &args.sets)
         .map_err(|error| with_places(error, args.config.as_deref(), &args.sets))
 }
 

@@ -2,6 +2,7 @@
 
 pub mod compute;
 pub mod data;
+mod fitting;
 mod head_dim;
 pub mod locate;
 mod masking;

@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use super::compute::Compute;
 use super::data::DataConfig;
+use super::fitting;
 use super::model::{BuiltModel, ComputePath, ModelConfig};
 use super::overrides;
 use super::suggest;
@@ -164,7 +165,17 @@ fn first_wrong(mut table: Table, sets: &[String]) -> Option<(&str, toml::de::Err
 
 impl RunConfig {
     /// Resolves layers of tables: `family`'s defaults, then `layers` in order, then `--set`s.
+    /// Heads and base width that none of them give are chosen to fit the width.
     pub fn resolve(family: &str, layers: Vec<Table>, sets: &[String]) -> Result<Self> {
+        Self::resolve_telling(family, layers, sets).map(|(run, _)| run)
+    }
+
+    /// The same, with a line for every choice that was made.
+    pub fn resolve_telling(
+        family: &str,
+        layers: Vec<Table>,
+        sets: &[String],
+    ) -> Result<(Self, Vec<String>)> {
         let mut table = Table::new();
         let model =
             Value::Table(Table::from_iter([(family.to_owned(), Value::Table(Table::new()))]));
@@ -176,14 +187,17 @@ impl RunConfig {
         for assignment in sets {
             overrides::set(&mut table, assignment)?;
         }
-        Self::from_table(&table).map_err(|error| match first_wrong(before_sets, sets) {
-            // Line numbers of a merged table would be those of a text that nobody wrote.
-            Some((set, reason)) => HarnessError::config(
-                format!("--set {set}: {}", suggest::plain(reason.message())),
-                keys_hint(&reason),
-            ),
-            None => error,
-        })
+        let told = fitting::complete(family, &mut table);
+        let run =
+            Self::from_table(&table).map_err(|error| match first_wrong(before_sets, sets) {
+                // Line numbers of a merged table would be those of a text that nobody wrote.
+                Some((set, reason)) => HarnessError::config(
+                    format!("--set {set}: {}", suggest::plain(reason.message())),
+                    keys_hint(&reason),
+                ),
+                None => error,
+            })?;
+        Ok((run, told))
     }
 
     /// Reads a run from a merged table; unknown keys and wrong types are errors.
@@ -210,8 +224,26 @@ impl RunConfig {
         self.data.validate()?;
         self.train.validate()?;
         self.model.layout()?;
-        self.base_model().layout()?;
+        self.validate_base()?;
         self.compute().validate()
+    }
+
+    fn validate_base(&self) -> Result<()> {
+        let Err(error) = self.base_model().layout() else { return Ok(()) };
+        let HarnessError::Model(ModelError::Shape { model, problem, hint }) = error else {
+            return Err(error);
+        };
+        if self.base.is_some() {
+            let problem = format!("[base]: {problem}");
+            return Err(ModelError::Shape { model, problem, hint }.into());
+        }
+        let width = self.parametrization.base_width;
+        let problem = format!("as base, parametrization.base_width = {width}: {problem}");
+        let hint = match self.model.nearest_width(width) {
+            Some(width) => format!("set parametrization.base_width={width}"),
+            None => hint,
+        };
+        Err(ModelError::Shape { model, problem, hint }.into())
     }
 
     /// The base model of the parametrization.

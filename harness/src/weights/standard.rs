@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::Value as Json;
+use toml::{Table, Value};
 
 use super::Origin;
 use crate::config::model::ModelConfig;
@@ -58,13 +59,14 @@ impl StandardWeights {
 
     /// The run that this model is at its own base width: every multiplier is one.
     pub fn plain_run(&self) -> Result<RunConfig> {
-        let family = self.model.family();
-        let table = self.model.table_toml()?;
-        let mut run = RunConfig::resolve(family, vec![table], &[])?;
-        "standard".clone_into(&mut run.parametrization.name);
-        run.parametrization.base_width = self.model.dimensions().width;
-        run.base = Some(self.model.clone());
-        Ok(run)
+        let mut layer = self.model.table_toml()?;
+        let base = layer["model"].clone();
+        let width = Value::Integer(self.model.dimensions().width as i64);
+        let name = Value::String("standard".to_owned());
+        let keys = [("name".to_owned(), name), ("base_width".to_owned(), width)];
+        layer.insert("base".to_owned(), base);
+        layer.insert("parametrization".to_owned(), Value::Table(Table::from_iter(keys)));
+        RunConfig::resolve(self.model.family(), vec![layer], &[])
     }
 }
 
@@ -122,8 +124,8 @@ fn is_one(factor: f64) -> bool {
 
 fn constants_changed(from: &ModelConfig, to: &ModelConfig) -> Result<Vec<Change>> {
     let (from, to) = (from.table_json()?, to.table_json()?);
-    let (Value::Object(from), Value::Object(to)) = (from, to) else { return Ok(Vec::new()) };
-    let number = |table: &serde_json::Map<String, Value>, key: &str| table.get(key)?.as_f64();
+    let (Json::Object(from), Json::Object(to)) = (from, to) else { return Ok(Vec::new()) };
+    let number = |table: &serde_json::Map<String, Json>, key: &str| table.get(key)?.as_f64();
     let changed = from.keys().filter_map(|key| {
         let (old, new) = (number(&from, key)?, number(&to, key)?);
         let name = format!("model.{key}");
@@ -144,7 +146,7 @@ fn differences(expected: &ModelConfig, found: &ModelConfig) -> Result<Vec<String
         differences.push(format!("sizes {found_sizes:?}, expected {expected_sizes:?}"));
     }
     let (expected, found) = (expected.table_json()?, found.table_json()?);
-    let (Value::Object(expected), Value::Object(found)) = (expected, found) else {
+    let (Json::Object(expected), Json::Object(found)) = (expected, found) else {
         return Ok(differences);
     };
     let keys: std::collections::BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
@@ -153,12 +155,12 @@ fn differences(expected: &ModelConfig, found: &ModelConfig) -> Result<Vec<String
             continue;
         }
         let (expected, found) = (expected.get(key), found.get(key));
-        let close = match (expected.and_then(Value::as_f64), found.and_then(Value::as_f64)) {
+        let close = match (expected.and_then(Json::as_f64), found.and_then(Json::as_f64)) {
             (Some(a), Some(b)) => (a - b).abs() <= TOLERANCE * a.abs().max(b.abs()),
             _ => expected == found,
         };
         if !close {
-            let text = |value: Option<&Value>| value.map_or("absent".to_owned(), Value::to_string);
+            let text = |value: Option<&Json>| value.map_or("absent".to_owned(), Json::to_string);
             differences.push(format!("{key} = {}, expected {}", text(found), text(expected)));
         }
     }

@@ -196,22 +196,29 @@ fn run(text: &str, family: &str) -> RunConfig {
 }
 
 /// Export, load, unfold: where nothing is folded the bits survive, else rounding of f32 only.
+/// Half of the shapes cannot stand at width 256, the usual base.
 #[test]
 fn invariant_weights_survive_export_and_import() {
     let cases = [
-        ("pt", "width = 16\nchannels = 2\niterations = 2"),
-        ("bert", "width = 16\nhead_dim = 8\nlayers = 1\nmax_length = 8\ntied = true"),
-        ("preln", "width = 16\nhead_dim = 8\nlayers = 1"),
-        ("ut", "width = 16\nhead_dim = 8\nsteps = 2\nmax_length = 8\nhalting = true"),
-        ("pt2023", "width = 16\nchannels = 2\nrank = 4\niterations = 2"),
+        ("pt", 16, 8, "channels = 2\niterations = 2"),
+        ("bert", 16, 8, "head_dim = 8\nlayers = 1\nmax_length = 8\ntied = true"),
+        ("preln", 16, 8, "head_dim = 8\nlayers = 1"),
+        ("ut", 16, 8, "head_dim = 8\nsteps = 2\nmax_length = 8\nhalting = true"),
+        ("pt2023", 16, 8, "channels = 2\nrank = 4\niterations = 2"),
+        ("pt", 24, 12, "channels = 2\niterations = 2\nrank = 6\ntopics = 7"),
+        ("bert", 36, 18, "head_dim = 18\nlayers = 1\nmax_length = 8\nfeed_forward_width = 5"),
+        ("preln", 44, 22, "head_dim = 22\nlayers = 1"),
+        ("ut", 26, 13, "head_dim = 13\nsteps = 2\nmax_length = 8"),
+        ("pt2023", 22, 11, "channels = 2\nrank = 3\niterations = 2"),
     ];
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");
-    for (family, shape) in cases {
-        for (table, base_width, exact) in [("standard", 16, true), ("mup-table9", 8, false)] {
+    for (family, width, narrow, shape) in cases {
+        for (table, base_width, exact) in [("standard", width, true), ("mup-table9", narrow, false)]
+        {
             let text = format!(
-                "path = \"reference\"\n[model.{family}]\nvocab = {VOCAB}\n{shape}\n\
-                 [parametrization]\nname = \"{table}\"\nbase_width = {base_width}"
+                "path = \"reference\"\n[model.{family}]\nvocab = {VOCAB}\nwidth = {width}\n\
+                 {shape}\n[parametrization]\nname = \"{table}\"\nbase_width = {base_width}"
             );
             let run = run(&text, family);
             let mut built = run.build().unwrap();
