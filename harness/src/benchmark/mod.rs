@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use crate::config::compute::{Compute, DeviceKind};
 use crate::config::model::{ComputePath, ModelConfig};
+use crate::cost::gpu_table;
 use crate::error::{HarnessError, Result};
-use crate::experiment::gpu_table;
 use crate::statistics::quantile;
 
 pub use kernels::{KernelTime, kernels};

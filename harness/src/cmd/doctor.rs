@@ -5,9 +5,9 @@ use models::fused::dispatch;
 use serde::Serialize;
 
 use super::print;
+use crate::cost::{gpu_table, plan::product_rate};
 use crate::device::{self, Gpu};
 use crate::error::{HarnessError, Result};
-use crate::experiment::{gpu_table, plan::product_rate};
 use crate::ledger::provenance;
 
 /// Arguments of `doctor`.

@@ -6,12 +6,12 @@ use super::{counts, print_wrapped};
 use crate::config::locate::with_places;
 use crate::error::{HarnessError, Result};
 use crate::experiment::claims_report;
-use crate::experiment::corpora::Corpora;
 use crate::experiment::registered::{self, Experiment, Kind};
-use crate::experiment::runner::{Runner, RunnerOptions};
-use crate::experiment::source::{self, LedgerSource};
-use crate::experiment::{status, study};
+use crate::experiment::status;
 use crate::input;
+use crate::runs::corpora::{self, Corpora};
+use crate::runs::runner::{Runner, RunnerOptions};
+use crate::runs::source::{self, LedgerSource};
 
 /// Folder of the runs of registered experiments.
 pub const FOLDER: &str = "runs/claims";
@@ -82,7 +82,7 @@ fn complete(experiment: &Experiment, runner: &Runner) -> Result<()> {
     if let Some(text) = &experiment.text {
         text.check(&data, &experiment.train, &corpus)?;
     }
-    let vocab = study::vocabulary(&data, &corpus);
+    let vocab = corpora::vocabulary(&data, &corpus);
     source::complete(runner, |source| experiment.gather(vocab, source)).map(|_| ())
 }
 

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use super::experiments::FOLDER;
 use super::print;
 use crate::error::{HarnessError, Result};
-use crate::experiment::corpora::Corpora;
 use crate::experiment::registered;
-use crate::experiment::source::LedgerSource;
 use crate::experiment::status::{self, Status};
+use crate::runs::corpora::Corpora;
+use crate::runs::source::LedgerSource;
 
 /// Arguments of `ls`.
 #[derive(Debug, clap::Args)]

@@ -5,9 +5,9 @@ use serde::Serialize;
 use super::{counts, print};
 use crate::config::compute::DeviceKind;
 use crate::config::model::{ComputePath, ModelConfig};
+use crate::cost::memory::{self, MemoryPlan, StageBytes, StepShape};
+use crate::cost::plan::SpeedBasis;
 use crate::error::{HarnessError, Result};
-use crate::experiment::memory::{self, MemoryPlan, StageBytes, StepShape};
-use crate::experiment::plan::SpeedBasis;
 use crate::train::checkpoint;
 
 /// Arguments of `plan`.

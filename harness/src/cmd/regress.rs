@@ -9,9 +9,9 @@ use serde_json::json;
 use super::{counts, print};
 use crate::config::run::RunConfig;
 use crate::error::{HarnessError, Result};
-use crate::experiment::record::RunRecord;
-use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::guard::recorded;
+use crate::runs::record::RunRecord;
+use crate::runs::runner::{Runner, RunnerOptions};
 use crate::train::recorder::METRICS_FILE;
 use crate::{input, statistics, thresholds};
 

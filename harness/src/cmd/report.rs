@@ -6,9 +6,9 @@ use super::experiments::{self, FOLDER};
 use super::print;
 use crate::error::Result;
 use crate::experiment::claims_report;
-use crate::experiment::corpora::Corpora;
 use crate::experiment::registered::{self, Experiment};
-use crate::experiment::source::LedgerSource;
+use crate::runs::corpora::Corpora;
+use crate::runs::source::LedgerSource;
 
 /// Arguments of `report`.
 #[derive(Debug, clap::Args)]

@@ -9,14 +9,15 @@ use crate::config::locate::with_places;
 use crate::config::overrides;
 use crate::config::suggest::did_you_mean;
 use crate::config::text_folder::text_layer;
+use crate::cost::plan::SpeedBasis;
+use crate::cost::plan_text;
 use crate::error::{HarnessError, Result};
-use crate::experiment::corpora::Corpora;
 use crate::experiment::definition::{Definition, SEEDS_MAX};
-use crate::experiment::plan::SpeedBasis;
-use crate::experiment::runner::{Runner, RunnerOptions};
-use crate::experiment::{plan, plan_text, reproduce, study, tables};
+use crate::experiment::{plan, reproduce, study, tables};
 use crate::input;
 use crate::launch::quoted;
+use crate::runs::corpora::{self, Corpora};
+use crate::runs::runner::{Runner, RunnerOptions};
 
 /// Stands for all registered experiments.
 const CLAIMS: &str = "claims";
@@ -80,7 +81,7 @@ pub fn run(args: &Args) -> Result<()> {
     let options = RunnerOptions { folder: folder.clone(), jobs, threads: None, quiet: args.quiet };
     if args.dry_run {
         let corpus = Corpora::new(None).load(&definition.data)?;
-        let vocab = study::vocabulary(&definition.data, &corpus);
+        let vocab = corpora::vocabulary(&definition.data, &corpus);
         let ladders = study::ladders(&definition, vocab)?;
         let rows = plan::plan(&definition, &ladders, vocab)?;
         let basis = SpeedBasis::of(definition.train.device);
@@ -89,7 +90,7 @@ pub fn run(args: &Args) -> Result<()> {
         print_table(&plan_text::roles(&rows)?)?;
         print("")?;
         let totals = plan_text::totals(&rows, jobs, &basis);
-        return print_wrapped(&(totals + &plan_text::deviations(&definition)));
+        return print_wrapped(&(totals + &plan::deviations(&definition)));
     }
     // An absent device is told before anything is read or trained.
     crate::device::open(definition.train.device).map_err(without_device)?;

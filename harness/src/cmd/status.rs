@@ -9,12 +9,12 @@ use serde::Serialize;
 use super::print;
 use super::reproduce::read_definition;
 use super::terminal::output_columns;
+use crate::cost::plan::PlannedRuns;
 use crate::error::{HarnessError, Result};
-use crate::experiment::corpora::Corpora;
-use crate::experiment::plan::{self, PlannedRuns};
-use crate::experiment::study;
+use crate::experiment::{plan, study};
 use crate::ledger::Ledger;
 use crate::ledger::overview::{ObservedRun, ObservedState, observe};
+use crate::runs::corpora::{self, Corpora};
 
 /// Arguments of `status`.
 #[derive(Debug, clap::Args)]
@@ -116,7 +116,7 @@ fn ledgers_in(folder: &Path) -> Result<Vec<PathBuf>> {
 fn planned(preset: &str) -> Result<Vec<PlannedRuns>> {
     let definition = read_definition(preset)?;
     let corpus = Corpora::new(None).load(&definition.data)?;
-    let vocab = study::vocabulary(&definition.data, &corpus);
+    let vocab = corpora::vocabulary(&definition.data, &corpus);
     plan::plan(&definition, &study::ladders(&definition, vocab)?, vocab)
 }
 

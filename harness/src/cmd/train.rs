@@ -15,12 +15,12 @@ use crate::config::run::{RunConfig, read_layer};
 use crate::config::text_folder::text_layer;
 use crate::config::{overrides, run_presets};
 use crate::corpus::Corpus;
+use crate::cost::memory::{self, StepShape};
 use crate::device::CudaProblem;
 use crate::error::{HarnessError, Result};
-use crate::experiment::corpora::Corpora;
-use crate::experiment::memory::{self, StepShape};
-use crate::experiment::runner::{Runner, RunnerOptions};
 use crate::ledger::{Ledger, RunKey, RunState};
+use crate::runs::corpora::Corpora;
+use crate::runs::runner::{Runner, RunnerOptions};
 use crate::train::Divergence;
 use crate::weights;
 
@@ -143,7 +143,7 @@ fn train(args: &Args, collective: &dyn Collective) -> Result<()> {
     if let (Some(notice), true) = (notice, leads) {
         anstream::eprintln!("{notice}");
     }
-    let key = crate::experiment::execute::key(&run, &corpus)?;
+    let key = crate::runs::execute::key(&run, &corpus)?;
     let state = Ledger::open(&args.out)?.find(&key)?;
     let record = match collective.ranks() {
         1 => runner.run_one(&run)?,

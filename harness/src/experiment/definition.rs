@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::budget::Axis;
 use crate::config::data::DataConfig;
 use crate::config::model::{ComputePath, ModelConfig};
 use crate::config::overrides::FAMILIES;
 use crate::config::suggest::{did_you_mean, from_message, plain};
 use crate::config::train::TrainConfig;
+use crate::cost::budget::Axis;
 use crate::error::{HarnessError, Result};
 
 /// Seeds that a definition may ask for: more than anybody will run.

@@ -8,10 +8,11 @@ use reports::figure::{
 };
 use reports::{Figure, Provenance};
 
-use super::record::RunRecord;
-use super::study::{Cell, SearchOutcome, Study};
+use super::study::{Cell, Study};
+use super::sweep::SearchOutcome;
 use super::tables::{curve, loss_estimate, title};
 use crate::error::Result;
+use crate::runs::record::RunRecord;
 
 fn provenance<'a>(command: &str, runs: impl IntoIterator<Item = &'a RunRecord>) -> Provenance {
     Provenance::new(command, runs.into_iter().map(|run| run.id.clone()))

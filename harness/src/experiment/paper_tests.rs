@@ -1,15 +1,17 @@
 //! The published ladder on a made-up world whose truth is known.
 
 use super::definition::Definition;
-use super::record::RunRecord;
 use super::registered::claim::SizeAxis;
 use super::registered::ladder::{self, Bound};
-use super::source::RunSource;
 use super::study::{self, Study};
-use super::{document, plan, plan_text, tables};
+use super::{document, plan, tables};
 use crate::config::compute::DeviceKind;
 use crate::config::run::RunConfig;
+use crate::cost::plan::{PlannedRuns, SpeedBasis};
+use crate::cost::plan_text;
 use crate::error::Result;
+use crate::runs::record::RunRecord;
+use crate::runs::source::RunSource;
 
 const VOCAB: usize = 32_000;
 /// What PT is better by in the made-up world, nats.
@@ -142,7 +144,7 @@ fn invariant_the_report_lists_sizes_and_every_deviation() {
     let study = complete();
     let report = document::build(&study, "crossscale reproduce --preset paper").unwrap();
     let (markdown, html) = (report.to_markdown(), report.to_html().unwrap());
-    let before = plan_text::deviations(&study.definition);
+    let before = plan::deviations(&study.definition);
     assert!(study.definition.deviations.len() >= 10);
     for deviation in &study.definition.deviations {
         assert!(before.contains(&deviation.to_string()), "{deviation}");
@@ -161,7 +163,7 @@ fn invariant_the_report_lists_sizes_and_every_deviation() {
     assert_eq!(differences.matches("a bound").count(), 4, "{differences}");
     // PT is better by more than the margin within the range, and a bound from above says nothing.
     assert_eq!(differences.matches("better").count(), 2 * 5, "{differences}");
-    assert!(plan_text::deviations(&Definition::preset("quick").unwrap()).is_empty());
+    assert!(plan::deviations(&Definition::preset("quick").unwrap()).is_empty());
 }
 
 #[test]
@@ -177,16 +179,15 @@ fn invariant_gpu_hours_are_floating_point_operations_over_the_stated_rate() {
     assert_eq!(runs("ladder", "bert"), [(3, 3); 5]);
     assert_eq!(runs("ladder", "ut"), [(2, 2); 6], "one seed is that of the search");
     assert_eq!((runs("search", "pt").len(), runs("search", "ut").len()), (0, 6));
-    let basis = plan::SpeedBasis::of(DeviceKind::Cuda);
+    let basis = SpeedBasis::of(DeviceKind::Cuda);
     let text = plan_text::shapes(&rows, &basis).unwrap().to_text();
     let row = rows.iter().find(|row| row.parameters_total == 393_259_520).unwrap();
     let hours = row.flops_per_token * row.tokens as f64 / basis.flops_per_second / 3600.0;
     let line = text.lines().find(|line| line.contains("393,259,520")).unwrap();
     assert!(line.replace(',', "").ends_with(&format!("{hours:.1}")), "{line} for {hours}");
     let total = |end: fn(&(usize, usize)) -> usize| {
-        let cost = |row: &plan::PlannedRuns| {
-            row.flops_per_token * row.tokens as f64 * end(&row.runs) as f64
-        };
+        let cost =
+            |row: &PlannedRuns| row.flops_per_token * row.tokens as f64 * end(&row.runs) as f64;
         rows.iter().map(cost).sum::<f64>() / basis.flops_per_second / 3600.0
     };
     let totals = format!("time {:.0} to {:.0} GPU-hours", total(|r| r.0), total(|r| r.1));

@@ -1,113 +1,11 @@
-//! `reproduce --dry-run`: every run with its cost, before anything starts.
+//! Every run of a definition with its cost, before anything starts.
 
-use std::collections::BTreeMap;
+use std::fmt::Write;
 
-use models::fused::gemm::{self, Matrix, MatrixMut, Update};
-use models::parameters::Role;
-
-use super::budget::Workload;
 use super::definition::Definition;
-use super::gpu_table;
-use super::memory::{self, MemoryPlan, StepShape};
 use super::study::{self, Ladder};
-use crate::config::compute::DeviceKind;
-use crate::config::model::ModelConfig;
-use crate::config::train::TrainConfig;
+use crate::cost::plan::PlannedRuns;
 use crate::error::Result;
-
-/// Runs of one shape.
-#[derive(Debug, Clone)]
-pub struct PlannedRuns {
-    /// `search`, `ladder` or `transfer`.
-    pub stage: &'static str,
-    /// Parametrization table.
-    pub parametrization: String,
-    /// Shape.
-    pub model: ModelConfig,
-    /// Fewest and most runs of this shape (searches stop by their rule).
-    pub runs: (usize, usize),
-    /// All parameters.
-    pub parameters_total: usize,
-    /// Parameters without embeddings and decoder.
-    pub parameters_non_embedding: usize,
-    /// Parameters of each role.
-    pub parameters_by_role: BTreeMap<Role, usize>,
-    /// Training FLOPs per token.
-    pub flops_per_token: f64,
-    /// Training tokens of one run.
-    pub tokens: u64,
-    /// Memory of one run.
-    pub memory: MemoryPlan,
-}
-
-/// Speed that a time estimate rests on.
-#[derive(Debug, Clone)]
-pub struct SpeedBasis {
-    /// Floating-point operations per second of one run.
-    pub flops_per_second: f64,
-    /// Where the number comes from.
-    pub explanation: String,
-    /// What it is the speed of: one thread, or one GPU.
-    pub device: DeviceKind,
-}
-
-impl SpeedBasis {
-    /// Hours of `flops` on one device, or one core.
-    pub fn hours(&self, flops: f64) -> f64 {
-        flops / self.flops_per_second / 3600.0
-    }
-
-    /// What `device` reaches: this machine's thread, timed now, or a GPU by its data sheet.
-    pub fn of(device: DeviceKind) -> Self {
-        match device {
-            DeviceKind::Cpu => measured_speed(),
-            DeviceKind::Cuda => {
-                let gpu = &gpu_table::GPUS[0];
-                Self {
-                    flops_per_second: gpu_table::ASSUMED_SHARE * gpu.f32_flops_per_second,
-                    explanation: gpu_table::basis(gpu),
-                    device,
-                }
-            }
-        }
-    }
-}
-
-fn planned(
-    stage: &'static str,
-    parametrization: &str,
-    model: &ModelConfig,
-    runs: (usize, usize),
-    (definition, train): (&Definition, &TrainConfig),
-) -> Result<PlannedRuns> {
-    let workload =
-        Workload { length: definition.data.length, target_share: definition.data.masking.share };
-    let layout = model.layout()?;
-    let step = StepShape {
-        sequences: train.batch.div_ceil(train.parts()),
-        length: workload.length,
-        target_share: workload.target_share,
-        evaluation_sequences: train.evaluation_batch,
-        accumulates: train.parts() > 1,
-        recompute: train.recompute,
-        threads: 1,
-        path: definition.path,
-    };
-    Ok(PlannedRuns {
-        stage,
-        parametrization: parametrization.to_owned(),
-        runs,
-        parameters_total: layout.total(),
-        parameters_non_embedding: layout.non_embedding(),
-        parameters_by_role: layout.by_role(),
-        flops_per_token: model
-            .forward_flops(workload.length)?
-            .training_per_token(workload.target_share),
-        tokens: train.steps * (train.batch * workload.length) as u64,
-        memory: memory::predict(model, step)?,
-        model: model.clone(),
-    })
-}
 
 /// All runs of `definition`, stage by stage.
 pub fn plan(definition: &Definition, ladders: &[Ladder], vocab: usize) -> Result<Vec<PlannedRuns>> {
@@ -117,19 +15,19 @@ pub fn plan(definition: &Definition, ladders: &[Ladder], vocab: usize) -> Result
     for ladder in ladders {
         let entry = definition.entry(&ladder.family)?;
         let train = definition.train_with(&entry.train)?;
-        let context = (definition, &train);
+        let context = (&definition.data, &train, definition.path);
         let name = &entry.parametrization;
         let range = (fewest, rule.points_max);
         let searched = study::searched(definition, ladder)?;
         for model in &ladder.models[searched.clone()] {
-            rows.push(planned("search", name, model, range, context)?);
+            rows.push(PlannedRuns::of("search", name, model, range, context)?);
         }
         for (index, model) in ladder.models.iter().enumerate() {
             let mut count = definition.seeds as usize;
             if searched.contains(&index) && (1..=definition.seeds).contains(&rule.seed) {
                 count -= 1; // the winning search run is this cell's run of the same seed
             }
-            rows.push(planned("ladder", name, model, (count, count), context)?);
+            rows.push(PlannedRuns::of("ladder", name, model, (count, count), context)?);
         }
     }
     if let Some(transfer) = &definition.transfer {
@@ -142,51 +40,53 @@ pub fn plan(definition: &Definition, ladders: &[Ladder], vocab: usize) -> Result
             for &width in transfer.widths.iter().skip(usize::from(rank > 0)) {
                 let seeds = transfer.seeds as usize;
                 let range = (fewest * seeds, rule.points_max * seeds);
-                let context = (definition, &train);
-                rows.push(planned("transfer", name, &template.at_width(width), range, context)?);
+                let context = (&definition.data, &train, definition.path);
+                rows.push(PlannedRuns::of(
+                    "transfer",
+                    name,
+                    &template.at_width(width),
+                    range,
+                    context,
+                )?);
             }
         }
     }
     Ok(rows)
 }
 
-/// Share of the machine's own product rate that a training step of a small model reaches.
-const ASSUMED_SHARE: f64 = 0.6;
-/// Side of the square product that is timed: about the size of a step's products.
-const PROBE_SIDE: usize = 256;
-/// Products timed; the fastest counts, since others may run beside.
-const PROBES: usize = 20;
-
-/// Floating-point operations per second of one thread's f32 products, timed now.
-pub fn product_rate() -> f64 {
-    let left = vec![0.5f32; PROBE_SIDE * PROBE_SIDE];
-    let mut product = vec![0f32; PROBE_SIDE * PROBE_SIDE];
-    let mut fastest = f64::INFINITY;
-    for _ in 0..PROBES {
-        let begun = std::time::Instant::now();
-        gemm::multiply(
-            1.0,
-            Matrix::new(&left, PROBE_SIDE, PROBE_SIDE),
-            Matrix::new(&left, PROBE_SIDE, PROBE_SIDE),
-            Update::Replace,
-            MatrixMut::new(&mut product, PROBE_SIDE, PROBE_SIDE),
-        );
-        fastest = fastest.min(begun.elapsed().as_secs_f64());
+/// Where `definition` parts from the published recipe, one line each; empty without any.
+pub fn deviations(definition: &Definition) -> String {
+    if definition.deviations.is_empty() {
+        return String::new();
     }
-    2.0 * (PROBE_SIDE as f64).powi(3) / fastest
+    let mut text = "\n\ndeviations from the published recipe".to_owned();
+    for deviation in &definition.deviations {
+        write!(text, "\n- {deviation}").expect("writing to a string cannot fail");
+    }
+    text
 }
 
-/// Speed of one run on one thread, from this machine's product rate timed now.
-pub fn measured_speed() -> SpeedBasis {
-    let rate = product_rate();
-    SpeedBasis {
-        flops_per_second: ASSUMED_SHARE * rate,
-        explanation: format!(
-            "{:.0} % of {:.0} GFLOP/s, the product rate of one thread timed just now; evaluation \
-             and reading the text not counted",
-            100.0 * ASSUMED_SHARE,
-            rate / 1e9
-        ),
-        device: DeviceKind::Cpu,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::compute::DeviceKind;
+    use crate::cost::plan::SpeedBasis;
+    use crate::cost::plan_text::{roles, shapes};
+
+    #[test]
+    fn invariant_a_plan_keeps_its_lines_in_narrow_terminals() {
+        for (name, vocab) in [("quick", 512), ("paper", 32_000)] {
+            let definition = Definition::preset(name).unwrap();
+            let ladders = study::ladders(&definition, vocab).unwrap();
+            let rows = plan(&definition, &ladders, vocab).unwrap();
+            for device in [DeviceKind::Cpu, DeviceKind::Cuda] {
+                let basis =
+                    SpeedBasis { flops_per_second: 1e9, explanation: "x".to_owned(), device };
+                let (shapes, roles) = (shapes(&rows, &basis).unwrap(), roles(&rows).unwrap());
+                // A line for each row, and of what is left out, instead of a block for each.
+                assert!(shapes.to_text_within(60).lines().count() <= rows.len() + 2);
+                assert_eq!(roles.to_text_within(80), roles.to_text());
+            }
+        }
     }
 }

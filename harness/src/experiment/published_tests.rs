@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::corpora::Corpora;
 use super::definition::Definition;
-use super::record::RunRecord;
-use super::source::{LedgerSource, RunSource};
-use super::{claims_report, execute, registered, study, tables};
+use super::{claims_report, registered, study, tables};
 use crate::config::run::RunConfig;
 use crate::error::Result;
+use crate::runs::corpora::{self, Corpora};
+use crate::runs::execute;
+use crate::runs::record::RunRecord;
+use crate::runs::source::{LedgerSource, RunSource};
 
 fn published(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../reports/published").join(name)
@@ -55,7 +56,7 @@ fn golden_published_quick_tables_follow_from_their_runs() {
     let definition = Definition::preset("quick").unwrap();
     let corpora = Corpora::new(None);
     let corpus = corpora.load(&definition.data).unwrap();
-    let vocab = study::vocabulary(&definition.data, &corpus);
+    let vocab = corpora::vocabulary(&definition.data, &corpus);
     let mut reader = csv::Reader::from_path(folder.join("runs.csv")).unwrap();
     let rows = reader.records().map(|row| row.unwrap()).map(|row| (row[0].to_owned(), row));
     let rows: BTreeMap<String, csv::StringRecord> = rows.collect();

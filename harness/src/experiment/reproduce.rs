@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use super::definition::Definition;
 use super::document;
-use super::runner::Runner;
-use super::source;
 use super::study::{self, Study};
 use crate::error::{HarnessError, Result};
+use crate::runs::runner::Runner;
+use crate::runs::{corpora, source};
 
 /// Runs every stage; runs the ledger already holds are read, not repeated.
 pub fn run(definition: &Definition, runner: &Runner) -> Result<Study> {
     let corpus = runner.corpus(&definition.data)?;
-    let vocab = study::vocabulary(&definition.data, &corpus);
+    let vocab = corpora::vocabulary(&definition.data, &corpus);
     source::complete(runner, |source| study::gather(definition, vocab, source))
 }
 

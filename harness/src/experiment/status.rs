@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::registered::claim::Finding;
 use super::registered::{self, Experiment, Kind, verdicts};
-use super::source::LedgerSource;
 use crate::config::run::RunConfig;
 use crate::error::Result;
+use crate::runs::source::LedgerSource;
 
 /// An experiment with what has run and what is missing.
 #[derive(Debug, Clone, Serialize)]
@@ -44,7 +44,8 @@ pub struct Status {
 
 /// Status of `experiment` in the ledger.
 pub fn of(experiment: &Experiment, ledger: &LedgerSource) -> Result<Status> {
-    let gathered = experiment.gather(ledger.vocabulary(experiment)?, ledger)?;
+    let gathered = experiment
+        .gather(ledger.vocabulary(&experiment.data()?, experiment.text.as_ref())?, ledger)?;
     let complete = gathered.wanted.is_empty();
     let mut findings = Vec::new();
     for claim in registered::claims()? {

@@ -5,17 +5,15 @@
 
 use toml::Table;
 
-use super::budget::{self, Workload};
 use super::definition::Definition;
-use super::record::RunRecord;
 use super::setting::Setting;
-use super::source::{Gathered, RunSource};
-use super::sweep::{self, Sweep};
-use crate::config::data::{DataConfig, TokenizerKind};
+use super::sweep::{self, SearchOutcome, Sweep};
 use crate::config::model::ModelConfig;
 use crate::config::run::RunConfig;
-use crate::corpus::Corpus;
+use crate::cost::budget::{self, Workload};
 use crate::error::{HarnessError, Result};
+use crate::runs::record::RunRecord;
+use crate::runs::source::{Gathered, RunSource};
 
 /// The shapes of one family, one per budget or per size of its own.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,25 +23,6 @@ pub struct Ladder {
     /// Models in order of size; the first is the base of the parametrization, unless the family
     /// is tuned at every size.
     pub models: Vec<ModelConfig>,
-}
-
-/// One learning-rate search: the runs tried and the rate chosen.
-#[derive(Debug, Clone)]
-pub struct SearchOutcome {
-    /// Family name.
-    pub family: String,
-    /// Parametrization table.
-    pub parametrization: String,
-    /// Width of the searched model.
-    pub width: usize,
-    /// Every rate tried with its runs (one per seed), in increasing order of rate.
-    pub points: Vec<(f64, Vec<RunRecord>)>,
-    /// Best rate; `None` if every run diverged.
-    pub best: Option<f64>,
-    /// Whether the best rate has the wanted number of neighbours on both sides.
-    pub bracketed: bool,
-    /// Whether the search is over; until then `best` is the lowest so far.
-    pub complete: bool,
 }
 
 /// All seeds of one family at one size.
@@ -58,6 +37,11 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// `(seed, loss)` of the runs that did not diverge.
+    pub fn losses(&self) -> Vec<(u64, f64)> {
+        self.runs.iter().filter_map(|run| Some((run.config.seed, run.loss_nats?))).collect()
+    }
+
     /// Training seconds of the fastest seed: all seeds compute the same amount, and whatever else
     /// ran beside them only adds to their times.
     pub fn training_seconds(&self) -> Option<f64> {
@@ -119,16 +103,6 @@ impl Study {
         searched
             .flat_map(|search| search.points.iter().flat_map(|(_, runs)| runs))
             .chain(self.cells.iter().flat_map(|cell| &cell.runs))
-    }
-}
-
-/// Vocabulary of every model: what the definition asks for, even where the text has fewer
-/// byte-level merges, so that parameter counts do not depend on the text.
-pub fn vocabulary(data: &DataConfig, corpus: &Corpus) -> usize {
-    let found = corpus.vocabulary().size;
-    match data.tokenizer.kind {
-        TokenizerKind::Bpe => data.tokenizer.vocab.max(found),
-        TokenizerKind::Words | TokenizerKind::File => found,
     }
 }
 

@@ -1,12 +1,30 @@
 //! Learning-rate searches replayed from finished runs.
 
-use super::record::RunRecord;
 use super::search::{self, Next, Point};
-use super::source::{Gathered, RunSource};
-use super::study::SearchOutcome;
 use crate::config::run::RunConfig;
 use crate::error::Result;
 use crate::experiment::definition::SearchRule;
+use crate::runs::record::RunRecord;
+use crate::runs::source::{Gathered, RunSource};
+
+/// One learning-rate search: the runs tried and the rate chosen.
+#[derive(Debug, Clone)]
+pub struct SearchOutcome {
+    /// Family name.
+    pub family: String,
+    /// Parametrization table.
+    pub parametrization: String,
+    /// Width of the searched model.
+    pub width: usize,
+    /// Every rate tried with its runs (one per seed), in increasing order of rate.
+    pub points: Vec<(f64, Vec<RunRecord>)>,
+    /// Best rate; `None` if every run diverged.
+    pub best: Option<f64>,
+    /// Whether the best rate has the wanted number of neighbours on both sides.
+    pub bracketed: bool,
+    /// Whether the search is over; until then `best` is the lowest so far.
+    pub complete: bool,
+}
 
 /// A learning-rate search of one model.
 pub struct Sweep<'a> {

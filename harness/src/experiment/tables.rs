@@ -2,12 +2,13 @@
 
 use reports::{Cell, Column, Estimate, Provenance, Table};
 
-use super::record::RunRecord;
 use super::registered::claim::SizeAxis;
 use super::registered::ladder::{self, Row};
 use super::registered::verdicts;
-use super::study::{Cell as LadderCell, SearchOutcome, Study};
+use super::study::{Cell as LadderCell, Study};
+use super::sweep::SearchOutcome;
 use crate::error::Result;
+use crate::runs::record::RunRecord;
 use crate::statistics::{self, EQUIVALENCE_MARGIN_NATS, VERDICT_RULE};
 
 /// Sweeps are resampled this often.
@@ -22,11 +23,6 @@ pub fn title(family: &str) -> &'static str {
         "ut" => "UT",
         _ => "unknown",
     }
-}
-
-/// Losses of a cell's finished seeds.
-pub fn losses(cell: &LadderCell) -> Vec<(u64, f64)> {
-    cell.runs.iter().filter_map(|run| Some((run.config.seed, run.loss_nats?))).collect()
 }
 
 /// Mean and interval over seeds, as a cell; `div` if any seed diverged.
@@ -220,7 +216,7 @@ fn matched_rows(study: &Study) -> Result<Vec<Row>> {
         let pt =
             study.cells.iter().find(|other| other.family == "pt" && other.budget == cell.budget);
         let Some(pt) = pt else { continue };
-        let pairing = statistics::pair_common_seeds(&losses(pt), &losses(cell))?;
+        let pairing = statistics::pair_common_seeds(&pt.losses(), &cell.losses())?;
         rows.push(Row {
             budget: cell.budget,
             baseline: cell.family.clone(),

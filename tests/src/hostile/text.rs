@@ -7,7 +7,7 @@ use harness::config::model::ModelConfig;
 use harness::config::overrides;
 use harness::config::run::RunConfig;
 use harness::experiment::definition::Definition;
-use harness::experiment::record;
+use harness::runs::record;
 use harness::experiment::registered::Experiment;
 use harness::ledger::{Ledger, Manifest, overview};
 use harness::train::recorder::Recorder;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use harness::config::run::RunConfig;
-use harness::experiment::memory::{self, StepShape};
+use harness::cost::memory::{self, StepShape};
 
 /// Largest distance of a prediction, as a share of the measurement.
 const ALLOWED: f64 = 0.15;

@@ -10,8 +10,8 @@ use reports::{Block, Cell, Column, Document, Section, Table};
 
 use super::registered::claim::{Claim, Finding};
 use super::registered::{self, Experiment, Outcome, verdicts};
-use super::source::LedgerSource;
 use crate::error::Result;
+use crate::runs::source::LedgerSource;
 
 /// One experiment as the ledger knows it.
 pub struct Chapter<'a> {
@@ -41,7 +41,8 @@ pub fn build(experiments: &[Experiment], ledger: &LedgerSource) -> Result<Docume
     let claims = registered::claims()?;
     let mut chapters = Vec::new();
     for experiment in experiments {
-        let gathered = experiment.gather(ledger.vocabulary(experiment)?, ledger)?;
+        let gathered = experiment
+            .gather(ledger.vocabulary(&experiment.data()?, experiment.text.as_ref())?, ledger)?;
         let wanted = gathered.wanted.len();
         let judged = claims
             .iter()

@@ -7,9 +7,8 @@ use super::claim::SizeAxis;
 use super::quality;
 use crate::error::{HarnessError, Result};
 use crate::experiment::definition::Definition;
-use crate::experiment::source::{Gathered, RunSource};
 use crate::experiment::study::{self, Cell, Study};
-use crate::experiment::tables;
+use crate::runs::source::{Gathered, RunSource};
 use crate::statistics::{
     Estimate, PowerLawEstimate, SizeLosses, bootstrap_power_law, estimate, pair_common_seeds,
 };
@@ -129,7 +128,7 @@ pub fn rows(study: &Study, candidate: &str, baselines: &[String]) -> Result<Vec<
         let matched = |family: &&String| !study.definition.has_own_sizes(family);
         for baseline in baselines.iter().filter(matched) {
             let Some(other) = whole_cell(study, baseline, budget) else { continue };
-            let pairing = pair_common_seeds(&tables::losses(own), &tables::losses(other))?;
+            let pairing = pair_common_seeds(&own.losses(), &other.losses())?;
             rows.push(Row {
                 budget,
                 baseline: baseline.clone(),
@@ -183,7 +182,8 @@ pub fn axis_rows(
                     _ => None,
                 };
                 let place = at.ln().clamp(low, high);
-                let differences: Vec<f64> = tables::losses(own)
+                let differences: Vec<f64> = own
+                    .losses()
                     .into_iter()
                     .filter_map(|(seed, loss)| Some(loss - interpolate(&ladder, place, seed)?))
                     .collect();
@@ -225,7 +225,7 @@ pub fn predict(study: &Study, family: &str) -> Option<Prediction> {
     let last = study.sizes(family).checked_sub(1)?;
     let cells: Option<Vec<&Cell>> =
         (0..=last).map(|budget| whole_cell(study, family, budget)).collect();
-    let values = |cell: &Cell| tables::losses(cell).into_iter().map(|loss| loss.1).collect();
+    let values = |cell: &Cell| cell.losses().into_iter().map(|loss| loss.1).collect();
     let mut data: Vec<SizeLosses> = cells?
         .into_iter()
         .map(|cell| {

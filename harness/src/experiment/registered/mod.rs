@@ -7,7 +7,6 @@ pub mod paired;
 pub mod perturb;
 pub mod quality;
 mod registry;
-pub mod text;
 pub mod transfer;
 pub mod verdicts;
 
@@ -21,14 +20,15 @@ pub use registry::{claims, experiment, experiments};
 
 use super::definition::{SEEDS_MAX, SearchRule};
 use super::setting::Setting;
-use super::source::{Gathered, RunSource};
 use super::study;
 use crate::config::data::DataConfig;
 use crate::config::model::{ComputePath, ModelConfig};
 use crate::config::suggest::{from_message, plain};
 use crate::config::train::TrainConfig;
 use crate::error::{HarnessError, Result};
-use crate::experiment::record::RunRecord;
+use crate::runs::fetched_text::FetchedText;
+use crate::runs::record::RunRecord;
+use crate::runs::source::{Gathered, RunSource};
 
 /// An experiment with everything that decides its runs and its analysis.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ pub struct Experiment {
     pub train: TrainConfig,
     /// The text, where it has to be fetched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<text::FetchedText>,
+    pub text: Option<FetchedText>,
     /// Learning rate against width.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<transfer::TransferPlan>,

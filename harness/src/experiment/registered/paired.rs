@@ -6,11 +6,10 @@ use toml::Table;
 use super::Experiment;
 use crate::config::model::ComputePath;
 use crate::error::Result;
-use crate::experiment::record::RunRecord;
 use crate::experiment::setting::Setting;
-use crate::experiment::source::{Gathered, RunSource};
-use crate::experiment::study::SearchOutcome;
-use crate::experiment::sweep::Sweep;
+use crate::experiment::sweep::{SearchOutcome, Sweep};
+use crate::runs::record::RunRecord;
+use crate::runs::source::{Gathered, RunSource};
 
 /// One side of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

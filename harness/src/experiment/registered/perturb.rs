@@ -8,10 +8,9 @@ use super::Experiment;
 use crate::config::overrides;
 use crate::config::run::RunConfig;
 use crate::error::{HarnessError, Result};
-use crate::experiment::record::RunRecord;
-use crate::experiment::source::{Gathered, RunSource};
-use crate::experiment::study::SearchOutcome;
-use crate::experiment::sweep::Sweep;
+use crate::experiment::sweep::{SearchOutcome, Sweep};
+use crate::runs::record::RunRecord;
+use crate::runs::source::{Gathered, RunSource};
 use crate::statistics::{Estimate, RankCorrelation, estimate, rank_correlation};
 
 /// The `[perturb]` table of an experiment.

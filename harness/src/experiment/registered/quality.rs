@@ -17,8 +17,8 @@ use crate::config::overrides;
 use crate::config::run::RunConfig;
 use crate::error::{HarnessError, Result};
 use crate::experiment::definition::{Definition, FamilyEntry};
-use crate::experiment::source::{Gathered, RunSource};
 use crate::experiment::study;
+use crate::runs::source::{Gathered, RunSource};
 
 /// Path of the knob that is the learning rate.
 const LEARNING_RATE: &str = "train.learning_rate";

@@ -8,7 +8,7 @@ use super::claim::{Claim, ClaimVerdict, Finding, SizeAxis, Test};
 use super::ladder::Row;
 use super::*;
 use crate::config::run::RunConfig;
-use crate::experiment::source::RunSource;
+use crate::runs::source::RunSource;
 use crate::statistics::Verdict;
 
 mod quality;

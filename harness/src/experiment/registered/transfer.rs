@@ -8,10 +8,10 @@ use crate::config::model::ModelConfig;
 use crate::config::run::RunConfig;
 use crate::error::Result;
 use crate::experiment::definition::SearchRule;
-use crate::experiment::record::RunRecord;
-use crate::experiment::source::{Gathered, RunSource};
-use crate::experiment::study::{SearchOutcome, shared_base};
-use crate::experiment::sweep::Sweep;
+use crate::experiment::study::shared_base;
+use crate::experiment::sweep::{SearchOutcome, Sweep};
+use crate::runs::record::RunRecord;
+use crate::runs::source::{Gathered, RunSource};
 use crate::statistics::{LearningRateCurve, LearningRatePoint};
 
 /// The `[transfer]` table of an experiment.

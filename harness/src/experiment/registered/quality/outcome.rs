@@ -6,7 +6,7 @@ use toml::Value;
 
 use super::QualityPlan;
 use crate::experiment::definition::Definition;
-use crate::experiment::record::RunRecord;
+use crate::runs::record::RunRecord;
 use crate::statistics::mean;
 
 /// One setting of all knobs.

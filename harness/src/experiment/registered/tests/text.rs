@@ -8,11 +8,12 @@ use super::*;
 use crate::config::data::{Packing, TokenizerConfig, TokenizerKind};
 use crate::corpus::token_folder::{self, Terms};
 use crate::corpus::{Corpus, Document, DocumentSplits};
-use crate::experiment::corpora::Corpora;
-use crate::experiment::registered::text::FetchedText;
-use crate::experiment::runner::{Runner, RunnerOptions};
-use crate::experiment::source::LedgerSource;
-use crate::experiment::{execute, status};
+use crate::experiment::status;
+use crate::runs::corpora::Corpora;
+use crate::runs::execute;
+use crate::runs::fetched_text::FetchedText;
+use crate::runs::runner::{Runner, RunnerOptions};
+use crate::runs::source::LedgerSource;
 
 /// Writes a text of 40 sentences into `folder`.
 fn write_text(folder: &Path) -> Arc<Corpus> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::data::DataConfig;
+use crate::config::data::{DataConfig, TokenizerKind};
 use crate::corpus::Corpus;
 use crate::error::{HarnessError, Result};
 
@@ -32,5 +32,15 @@ impl Corpora {
         let corpus = Arc::new(Corpus::load(config, self.cache.as_deref())?);
         loaded.insert(key, corpus.clone());
         Ok(corpus)
+    }
+}
+
+/// Vocabulary of every model: what `data` asks for, even where the text has fewer
+/// byte-level merges, so that parameter counts do not depend on the text.
+pub fn vocabulary(data: &DataConfig, corpus: &Corpus) -> usize {
+    let found = corpus.vocabulary().size;
+    match data.tokenizer.kind {
+        TokenizerKind::Bpe => data.tokenizer.vocab.max(found),
+        TokenizerKind::Words | TokenizerKind::File => found,
     }
 }

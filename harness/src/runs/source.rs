@@ -1,4 +1,4 @@
-//! Where an experiment looks for the runs it needs.
+//! Where an experiment finds the runs it needs.
 //!
 //! Every experiment is a pure function from the finished runs to what is known so far and what is
 //! wanted next. Running it means doing what is wanted until nothing is; reporting on it means
@@ -8,13 +8,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::corpora::Corpora;
+use super::corpora::{self, Corpora};
 use super::execute;
+use super::fetched_text::FetchedText;
 use super::record::RunRecord;
-use super::registered::Experiment;
-use super::registered::text::FetchedText;
 use super::runner::Runner;
-use super::study;
 use crate::config::data::DataConfig;
 use crate::config::run::RunConfig;
 use crate::corpus::Corpus;
@@ -47,16 +45,15 @@ impl<'a> LedgerSource<'a> {
         Ok(Self { ledger, corpora, known, unigram, texts })
     }
 
-    /// Ids that the models of `experiment` have. What it says of a text that has to be fetched
-    /// is remembered, so that its runs are found without the text.
-    pub fn vocabulary(&self, experiment: &Experiment) -> Result<usize> {
-        let data = experiment.data()?;
-        if let Some(text) = &experiment.text {
+    /// Ids that models on the text of `data` have. What is known of a `text` that has to be
+    /// fetched is remembered, so that its runs are found without the text.
+    pub fn vocabulary(&self, data: &DataConfig, text: Option<&FetchedText>) -> Result<usize> {
+        if let Some(text) = text {
             let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-            texts.insert(text_name(&data), text.clone());
+            texts.insert(text_name(data), text.clone());
             return Ok(text.vocab);
         }
-        Ok(study::vocabulary(&data, &*self.corpora.load(&data)?))
+        Ok(corpora::vocabulary(data, &*self.corpora.load(data)?))
     }
 
     /// Fingerprint of the text of `run`, and its unigram loss on the evaluation targets in nats.

@@ -1,11 +1,8 @@
 //! The plan for people: tables of shapes and roles, then totals and what they rest on.
 
-use std::fmt::Write;
-
 use models::parameters::Role;
 use reports::{Cell, Column, Table};
 
-use super::definition::Definition;
 use super::plan::{PlannedRuns, SpeedBasis};
 use crate::config::compute::DeviceKind;
 use crate::error::Result;
@@ -99,39 +96,4 @@ pub fn totals(rows: &[PlannedRuns], jobs: usize, basis: &SpeedBasis) -> String {
         "{runs_fewest} to {runs_most} runs, {fewest:.3e} to {most:.3e} FLOPs\n{time}\nbasis: {}",
         basis.explanation
     )
-}
-
-/// Where `definition` parts from the published recipe, one line each; empty without any.
-pub fn deviations(definition: &Definition) -> String {
-    if definition.deviations.is_empty() {
-        return String::new();
-    }
-    let mut text = "\n\ndeviations from the published recipe".to_owned();
-    for deviation in &definition.deviations {
-        write!(text, "\n- {deviation}").expect("writing to a string cannot fail");
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::experiment::{plan, study};
-
-    #[test]
-    fn invariant_a_plan_keeps_its_lines_in_narrow_terminals() {
-        for (name, vocab) in [("quick", 512), ("paper", 32_000)] {
-            let definition = Definition::preset(name).unwrap();
-            let ladders = study::ladders(&definition, vocab).unwrap();
-            let rows = plan::plan(&definition, &ladders, vocab).unwrap();
-            for device in [DeviceKind::Cpu, DeviceKind::Cuda] {
-                let basis =
-                    SpeedBasis { flops_per_second: 1e9, explanation: "x".to_owned(), device };
-                let (shapes, roles) = (shapes(&rows, &basis).unwrap(), roles(&rows).unwrap());
-                // A line for each row, and of what is left out, instead of a block for each.
-                assert!(shapes.to_text_within(60).lines().count() <= rows.len() + 2);
-                assert_eq!(roles.to_text_within(80), roles.to_text());
-            }
-        }
-    }
 }
