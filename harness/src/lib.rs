@@ -35,6 +35,7 @@ pub mod statistics;
 pub mod thresholds;
 pub mod train;
 pub mod weights;
+pub mod whitebox;
 pub mod workers;
 
 pub use error::{HarnessError, Result};

@@ -26,6 +26,8 @@ mod parity;
 mod terminal;
 #[path = "cli/weights.rs"]
 mod weights;
+#[path = "cli/whitebox.rs"]
+mod whitebox;
 
 fn crossscale(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_crossscale"))

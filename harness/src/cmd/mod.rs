@@ -19,6 +19,7 @@ pub mod evaluate;
 pub mod experiments;
 pub mod explain;
 pub mod export;
+pub mod fill;
 pub mod import;
 pub mod ladder;
 pub mod launch;
@@ -116,6 +117,8 @@ enum Verb {
     Import(import::Args),
     /// Held-out loss of a run's or a file's weights.
     Evaluate(evaluate::Args),
+    /// Fill the masks of a text with a trained model.
+    Fill(fill::Args),
     /// Build corpora beside the embedded one.
     Data(data::Args),
     /// Measure a training step: tokens per second, memory, stages.
@@ -194,6 +197,7 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Export(args) => export::run(&args),
         Verb::Import(args) => import::run(&args),
         Verb::Evaluate(args) => evaluate::run(&args),
+        Verb::Fill(args) => fill::run(&args),
         Verb::Data(args) => data::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Regress(args) => regress::run(&args),

@@ -3,6 +3,7 @@
 mod bpe;
 mod cache;
 mod file;
+mod spelling;
 mod wordpiece;
 mod words;
 

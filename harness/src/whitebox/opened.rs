@@ -1,0 +1,187 @@
+//! A run folder or an exported file, opened for questions: its model and its tokenizer.
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use models::architecture::{Architecture, Probe, TensorBatch, Weights, tensors};
+use models::batch::{Batch, Target};
+use models::layers;
+
+use crate::config::data::{TokenizerConfig, TokenizerKind};
+use crate::config::run::RunConfig;
+use crate::corpus::{Corpus, Tokenizer};
+use crate::error::{HarnessError, Result};
+use crate::guard::subject::Subject;
+use crate::weights::{self, StandardWeights, run_folder};
+
+/// Tokens of one text that are read at most: attention needs memory for all pairs of them.
+pub const TOKENS_MAX: usize = 4096;
+
+/// Weights with the run they belong to.
+#[derive(Debug)]
+pub struct Opened {
+    /// Configuration; of an exported file the model alone is known, the rest is default.
+    pub run: RunConfig,
+    /// Weights in layout order.
+    pub parameters: Vec<f32>,
+    /// How text becomes tokens.
+    pub tokenizer: Tokenizer,
+}
+
+impl Opened {
+    /// Opens the run folder, one-run ledger or exported file at `path`. A run's tokenizer is its
+    /// own; a file needs `tokenizer`, a `tokenizer.json` or the folder of a run.
+    ///
+    /// # Errors
+    /// If there is nothing to open, or the tokenizer is not the one that the model was trained
+    /// with as far as that can be known.
+    pub fn open(path: &Path, tokenizer: Option<&Path>) -> Result<Self> {
+        let given = tokenizer.map(given_tokenizer).transpose()?;
+        let (run, parameters, tokenizer) = if path.is_dir() {
+            let folder = run_folder::find(&path.to_string_lossy(), Path::new("runs"))?;
+            let trained = run_folder::trained(&folder)?;
+            let tokenizer = given.map_or_else(|| own_tokenizer(&folder, &trained), Ok)?;
+            (trained.run, trained.parameters, tokenizer)
+        } else if path.exists() {
+            let StandardWeights { model, parameters, origin } = weights::load(path)?;
+            let tokenizer = given.ok_or_else(|| {
+                HarnessError::config(
+                    format!("{} holds weights but no tokenizer", path.display()),
+                    "add --tokenizer FILE.json, or --tokenizer RUN for that of a run folder",
+                )
+            })?;
+            let weights = StandardWeights { model, parameters: Vec::new(), origin };
+            (weights.plain_run()?, parameters, tokenizer)
+        } else {
+            let hint =
+                "name a run folder (crossscale status FOLDER lists runs) or a .safetensors file";
+            return Err(HarnessError::input(path, "no such file or folder", hint));
+        };
+        let (known, found) = (run.model.vocab(), tokenizer.vocabulary().size);
+        if known < found {
+            return Err(HarnessError::config(
+                format!("the model has {known} vocabulary entries, the tokenizer {found}"),
+                "use the tokenizer that the model was trained with: --tokenizer RUN",
+            ));
+        }
+        Ok(Self { run, parameters, tokenizer })
+    }
+
+    /// The model, computing in `dtype`.
+    pub fn model(&self, dtype: DType) -> Result<TrainedModel> {
+        TrainedModel::new(&self.run, &self.parameters, dtype)
+    }
+
+    /// Refuses a text of too many tokens, warns of one longer than the model ever saw.
+    pub fn check_length(&self, tokens: usize) -> Result<()> {
+        if tokens == 0 || tokens > TOKENS_MAX {
+            return Err(HarnessError::config(
+                format!("the text has {tokens} tokens; from 1 to {TOKENS_MAX} can be read"),
+                "give one sentence or paragraph",
+            ));
+        }
+        let trained = self.run.data.length;
+        if tokens > trained {
+            tracing::warn!(
+                "the text has {tokens} tokens, more than the {trained} of a sequence in training"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The tokenizer that the run in `folder` was trained with.
+fn own_tokenizer(folder: &Path, trained: &run_folder::TrainedWeights) -> Result<Tokenizer> {
+    let ledger = folder.parent().and_then(Path::parent);
+    let cache = ledger.map(|ledger| ledger.join("cache")).filter(|cache| cache.is_dir());
+    let corpus = Corpus::load(&trained.run.data, cache.as_deref())?;
+    if corpus.fingerprint.to_hex().as_str() != trained.manifest.data_fingerprint {
+        return Err(HarnessError::input(
+            folder,
+            "its text has changed since the training, so its tokenizer is not known any more",
+            "give the text its old content back, or name a tokenizer: --tokenizer FILE.json",
+        ));
+    }
+    Ok(corpus.tokenizer)
+}
+
+/// The tokenizer of a run folder, or the one in a `tokenizer.json`.
+fn given_tokenizer(path: &Path) -> Result<Tokenizer> {
+    if path.is_dir() {
+        let folder = run_folder::find(&path.to_string_lossy(), Path::new("runs"))?;
+        return own_tokenizer(&folder, &run_folder::trained(&folder)?);
+    }
+    let kind = TokenizerKind::File;
+    let config =
+        TokenizerConfig { kind, path: Some(path.to_owned()), ..TokenizerConfig::default() };
+    Tokenizer::prepare(&config, &[], None)
+}
+
+/// A trained model on the reference path.
+pub struct TrainedModel {
+    subject: Subject,
+    tensors: Vec<Tensor>,
+    dtype: DType,
+}
+
+impl TrainedModel {
+    /// The model of `run` with these weights, computing in `dtype` on the CPU.
+    pub fn new(run: &RunConfig, parameters: &[f32], dtype: DType) -> Result<Self> {
+        let table = run.parametrization.table()?;
+        let subject = Subject::new(&run.model, &run.base_model(), &table)?;
+        let stored = tensors(&subject.layout, parameters, &Device::Cpu)?;
+        let convert = |tensor: &Tensor| tensor.to_dtype(dtype);
+        let converted: candle_core::Result<_> = stored.iter().map(convert).collect();
+        let tensors = converted.map_err(models::ModelError::from)?;
+        Ok(Self { subject, tensors, dtype })
+    }
+
+    /// The reference definition.
+    pub fn architecture(&self) -> &dyn Architecture {
+        self.subject.architecture.as_ref()
+    }
+
+    /// Its weights with the multipliers of the parametrization.
+    pub fn weights(&self) -> Weights<'_> {
+        Weights::new(&self.subject.layout, &self.tensors, Some(&self.subject.resolved))
+    }
+
+    /// Runs one sequence of `ids` and shows its intermediate values to `probe`; the last hidden
+    /// states `(n, D)`.
+    pub fn read(&self, ids: &[u32], probe: &mut dyn Probe) -> Result<Tensor> {
+        let batch = self.batch(ids, &[])?;
+        let hidden = self.architecture().encode(&self.weights(), &batch, probe)?.hidden;
+        Ok(hidden.squeeze(0).map_err(models::ModelError::from)?)
+    }
+
+    /// Probabilities of every token at `positions` of one sequence, `(R, V)`.
+    pub fn predict(
+        &self,
+        ids: &[u32],
+        positions: &[usize],
+        probe: &mut dyn Probe,
+    ) -> Result<Vec<Vec<f64>>> {
+        let batch = self.batch(ids, positions)?;
+        let run = |probe: &mut dyn Probe| -> models::Result<Vec<Vec<f64>>> {
+            let weights = self.weights();
+            let hidden = self.architecture().encode(&weights, &batch, probe)?.hidden.squeeze(0)?;
+            let rows = layers::rows(&hidden, &batch.positions)?;
+            let logits = self.architecture().head(&weights, &rows, probe)?.to_dtype(DType::F64)?;
+            Ok(layers::softmax(&logits, None)?.to_vec2::<f64>()?)
+        };
+        Ok(run(probe)?)
+    }
+
+    fn batch(&self, ids: &[u32], positions: &[usize]) -> Result<TensorBatch> {
+        let target = |&position: &usize| Target { position: position as u32, label: 0 };
+        let batch = Batch {
+            ids: ids.to_vec(),
+            targets: positions.iter().map(target).collect(),
+            sequences: 1,
+            length: ids.len(),
+            ..Batch::default()
+        };
+        batch.validate(self.architecture().vocab())?;
+        Ok(TensorBatch::new(&batch, self.dtype, &Device::Cpu)?)
+    }
+}
