@@ -3,17 +3,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use models::engine::Engine;
 use serde_json::json;
 use toml::{Table, Value};
 
 use super::print;
+use crate::collective::Alone;
 use crate::config::locate::with_places;
 use crate::config::model::ComputePath;
 use crate::config::overrides;
 use crate::config::run::{RunConfig, read_layer};
-use crate::corpus::{Corpus, EvaluationSet, Split};
+use crate::corpus::{Corpus, EvaluationSet, Lines, Split};
 use crate::error::{HarnessError, Result};
-use crate::train::evaluate;
+use crate::train::{ContextLosses, EvaluationBatch, ReadsContext, evaluate};
 use crate::weights::{self, StandardWeights, run_folder};
 
 /// Arguments of `evaluate`.
@@ -24,6 +26,7 @@ evaluation masks depend on the data table only, so two models see the same targe
 
 Examples:
   crossscale evaluate runs/notes --split test
+  crossscale evaluate runs/notes --context
   crossscale evaluate notes.safetensors --text notes.txt --set data.length=64 --json")]
 pub struct Args {
     /// Run folder, or a file of crossscale export or import
@@ -40,6 +43,9 @@ pub struct Args {
     /// Any key of the data table: data.key=value
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    /// Also with other words around the targets, and what can be predicted without a model
+    #[arg(long)]
+    context: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -78,20 +84,69 @@ pub fn run(args: &Args) -> Result<()> {
     let mut built = run.build()?;
     let result = evaluate(built.engine.as_mut(), &parameters, &batches)?;
     let (loss, unigram) = (result.loss_nats, set.unigram_loss_nats());
+    let context = if args.context {
+        let engine = built.engine.as_mut();
+        Some((Lines::of(&set, &run.data.masking), context_losses(engine, &parameters, &batches)?))
+    } else {
+        None
+    };
     let (targets, sequences) = (result.targets, set.sequences());
     if args.json {
-        let result = json!({
+        let mut result = json!({
             "loss_nats": loss, "perplexity": loss.exp(), "unigram_loss_nats": unigram,
             "targets": targets, "sequences": sequences, "family": run.model.family(),
             "parameters": parameters.len(),
         });
+        if let Some((lines, losses)) = context {
+            result["own_token_loss_nats"] = json!(lines.own_token_nats);
+            result["neighbour_loss_nats"] = json!(lines.neighbour_nats);
+            result["shuffled_loss_nats"] = json!(losses.shuffled_loss_nats);
+            result["foreign_loss_nats"] = json!(losses.foreign_loss_nats);
+            result["reads_context"] = json!(reads(loss, &lines, &losses));
+        }
         return print(&result.to_string());
     }
     print(&format!(
         "held-out loss {loss:.4} nats (perplexity {:.2}; unigram {unigram:.4}), {targets} targets \
          in {sequences} sequences",
         loss.exp()
-    ))
+    ))?;
+    context.map_or(Ok(()), |(lines, losses)| print(&context_text(loss, &lines, &losses)))
+}
+
+fn context_losses(
+    engine: &mut dyn Engine,
+    parameters: &[f32],
+    batches: &[EvaluationBatch],
+) -> Result<ContextLosses> {
+    ContextLosses::measure(engine, parameters, batches, &Alone)?.ok_or_else(|| {
+        HarnessError::config(
+            "the loss with other words around the targets is not finite",
+            "are the weights those of a diverged run? crossscale status FOLDER says",
+        )
+    })
+}
+
+fn reads(loss: f64, lines: &Lines, losses: &ContextLosses) -> bool {
+    ReadsContext::judge(loss, lines.own_token_nats, Some(losses)) == ReadsContext::Yes
+}
+
+fn context_text(loss: f64, lines: &Lines, losses: &ContextLosses) -> String {
+    let foreign = losses.foreign_loss_nats.map_or_else(String::new, |foreign| {
+        format!(", those of another sequence in their place {foreign:.4}")
+    });
+    format!(
+        "other words around the targets shuffled {:.4}{foreign}\nwithout a model: from the \
+         target's own token {:.4}, also from its two neighbours {:.4} (an estimate)\n{}",
+        losses.shuffled_loss_nats,
+        lines.own_token_nats,
+        lines.neighbour_nats,
+        if reads(loss, lines, losses) {
+            "reads its context"
+        } else {
+            "plateau: does not read its context"
+        },
+    )
 }
 
 /// What is evaluated, with its data table, and its parameters.

@@ -10,8 +10,6 @@
 
 use candle_core::Tensor;
 use models::architecture::Probe;
-use models::batch::Batch;
-use models::random::{Purpose, Stream};
 use reports::{Cell, Column, Table};
 
 use super::plan::Plan;
@@ -24,25 +22,6 @@ const SITES: [&str; 4] = ["loss", "loss_shuffled", "loss_rise", "kl"];
 
 /// The site of the loss without context.
 const UNIGRAM: &str = "loss_unigram";
-
-/// `batch` with the words that are not to be predicted in another order, sequence by sequence.
-pub fn shuffled(batch: &Batch) -> Batch {
-    let mut out = batch.clone();
-    let mut masked = vec![false; batch.ids.len()];
-    for target in &batch.targets {
-        masked[target.position as usize] = true;
-    }
-    for sequence in 0..batch.sequences {
-        let places = sequence * batch.length..(sequence + 1) * batch.length;
-        let kept: Vec<usize> = places.filter(|&place| !masked[place]).collect();
-        let mut from = kept.clone();
-        Stream::named(0, Purpose::Test, "context", sequence as u64).shuffle(&mut from);
-        for (&to, &from) in kept.iter().zip(&from) {
-            out.ids[to] = batch.ids[from];
-        }
-    }
-    out
-}
 
 /// Keeps the logits of a pass and ignores the rest.
 #[derive(Default)]
@@ -66,8 +45,8 @@ pub struct Pass<'a> {
     pub losses: &'a [f32],
 }
 
-/// The readings of a pass over the probe and one over it [`shuffled`]; `unigram_loss_nats` is
-/// the same number in every run.
+/// The readings of a pass over the probe and one over it shuffled; `unigram_loss_nats` is the same
+/// number in every run.
 pub fn readings(probe: Pass, shuffled: Pass, unigram_loss_nats: f64) -> Vec<Reading> {
     let loss = |pass: Pass| {
         pass.losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / pass.losses.len() as f64
@@ -153,36 +132,7 @@ pub fn table(rows: &[Row], plan: &Plan) -> Result<Table> {
 
 #[cfg(test)]
 mod tests {
-    use models::batch::Target;
-
     use super::*;
-
-    #[test]
-    fn invariant_shuffling_moves_only_words_that_are_not_predicted() {
-        let target = |position| Target { position, label: 1 };
-        let batch = Batch {
-            ids: (100..124).collect(),
-            targets: [2, 7, 13, 14].map(target).to_vec(),
-            sequences: 2,
-            length: 12,
-            ..Batch::default()
-        };
-        let other = shuffled(&batch);
-        assert_eq!((&other.targets, other.sequences), (&batch.targets, 2));
-        for place in [2, 7, 13, 14] {
-            assert_eq!(other.ids[place], batch.ids[place]);
-        }
-        let moved = (0..24).filter(|&place| other.ids[place] != batch.ids[place]).count();
-        assert!(moved >= 14, "{moved} of twenty words have another place");
-        for sequence in 0..2 {
-            let of = |batch: &Batch| {
-                let mut ids = batch.ids[sequence * 12..(sequence + 1) * 12].to_vec();
-                ids.sort_unstable();
-                ids
-            };
-            assert_eq!(of(&other), of(&batch), "words stay in their sequence");
-        }
-    }
 
     #[test]
     fn invariant_divergence_of_known_distributions() {

@@ -19,6 +19,7 @@ use crate::config::model::BuiltModel;
 use crate::config::train::TrainConfig;
 use crate::corpus::{Corpus, TrainingBatches};
 use crate::error::{HarnessError, Result};
+use crate::train::context;
 use crate::train::optimiser::global_norm;
 use crate::train::update::Update;
 use crate::workers;
@@ -62,7 +63,7 @@ impl Bench {
         plan.run.model = plan.run.model.with_vocab(corpus.vocabulary().size);
         plan.validate()?;
         let (probe, unigram_loss_nats) = plan.probe(&corpus)?;
-        let shuffled = ablation::shuffled(&probe);
+        let shuffled = context::shuffled(&probe, 0);
         Ok(Self { plan, corpus, probe, shuffled, unigram_loss_nats, jobs: jobs.max(1) })
     }
 

@@ -54,6 +54,11 @@ impl EvaluationSet {
         Ok(Self { corpus, split, sequences, chosen, masker, seed, mask_unknown })
     }
 
+    /// The text.
+    pub fn corpus(&self) -> &Corpus {
+        &self.corpus
+    }
+
     /// Number of sequences.
     pub fn sequences(&self) -> usize {
         self.chosen.len()

@@ -8,7 +8,9 @@ pub mod documents;
 pub mod embedded;
 pub mod evaluation;
 pub mod fetch;
+pub mod lines;
 pub mod masking;
+pub mod neighbours;
 pub mod readers;
 pub mod sequences;
 pub mod source;
@@ -29,6 +31,7 @@ use crate::error::{HarnessError, Result};
 
 pub use documents::{Document, DocumentSplits};
 pub use evaluation::EvaluationSet;
+pub use lines::Lines;
 pub use source::CorpusSource;
 pub use tokenizer::Tokenizer;
 pub use tokens::TokenStream;
@@ -129,14 +132,21 @@ impl Corpus {
     /// Mean cross-entropy in nats of `labels` under the training split's unigram distribution
     /// with one added to every count, over the ids that may be targets; `NaN` without labels.
     pub fn unigram_loss_nats(&self, labels: &[u32], mask_unknown: bool) -> f64 {
-        let targets = self.vocabulary().maskable(mask_unknown);
-        let mut counts = vec![1u64; targets.len()];
-        self.train.tokens.for_each(|id| counts[id as usize] += 1);
-        let total: u64 =
-            counts.iter().zip(&targets).filter(|(_, target)| **target).map(|(c, _)| c).sum();
+        let counts = self.smoothed_counts(mask_unknown);
+        let total: u64 = counts.iter().sum();
         let log_total = (total as f64).ln();
         let sum: f64 = labels.iter().map(|&id| log_total - (counts[id as usize] as f64).ln()).sum();
         sum / labels.len() as f64
+    }
+
+    /// How often each id stands in the training split, one added; zero for ids that may not be
+    /// targets.
+    pub fn smoothed_counts(&self, mask_unknown: bool) -> Vec<u64> {
+        let targets = self.vocabulary().maskable(mask_unknown);
+        let mut counts = vec![0u64; targets.len()];
+        self.train.tokens.for_each(|id| counts[id as usize] += 1);
+        let smoothed = |(count, target)| if target { count + 1 } else { 0 };
+        counts.into_iter().zip(targets).map(smoothed).collect()
     }
 }
 

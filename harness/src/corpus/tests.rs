@@ -310,3 +310,27 @@ fn invariant_the_source_hands_out_parts_and_fixed_evaluation_batches() {
     let uniform = (corpus.vocabulary().size as f64).ln();
     assert!(one.unigram_loss_nats() < uniform, "words are not equally frequent");
 }
+
+/// The numbers were computed by another program from the same masks and counts.
+#[test]
+fn golden_lines_of_the_embedded_text() {
+    let check = |corpus: &Arc<Corpus>, config: &DataConfig, expected: [f64; 2]| {
+        let set = EvaluationSet::new(corpus.clone(), config, Split::Validation).unwrap();
+        let lines = Lines::of(&set, &config.masking);
+        let found = [lines.unigram_nats, lines.own_token_nats];
+        for (found, expected) in found.into_iter().zip(expected) {
+            assert!((found - expected).abs() < 6e-5, "{lines:?}");
+        }
+        lines
+    };
+    let mut config = DataConfig { length: 32, ..embedded_config() };
+    config.evaluation.sequences = 512;
+    let words = check(&embedded(), &config, [5.2467, 4.8169]);
+    (config.length, config.evaluation.sequences, config.tokenizer.vocab) = (64, 256, 260);
+    let bytes = Arc::new(Corpus::load(&config, None).unwrap());
+    let bytes = check(&bytes, &config, [3.0797, 2.7925]);
+    // Two neighbours tell most where tokens are short.
+    assert!(words.own_token_nats - words.neighbour_nats > 0.5, "{words:?}");
+    assert!(bytes.own_token_nats - bytes.neighbour_nats > 0.9, "{bytes:?}");
+    eprintln!("{words:?} {bytes:?}");
+}

@@ -14,7 +14,7 @@ use super::key::{RESULTS_VERSION, RunKey};
 use super::{atomic, provenance};
 use crate::error::{HarnessError, Result};
 use crate::input;
-use crate::train::TrainOutcome;
+use crate::train::{ContextLosses, TrainOutcome};
 
 /// Name of the manifest inside a run folder.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -106,6 +106,10 @@ impl ParametrizationSummary {
 pub struct RunResult {
     /// Final evaluation loss in nats; absent if the run diverged before.
     pub loss_nats: Option<f64>,
+    /// The same evaluation with other words around the targets; runs of older versions of the
+    /// program have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<ContextLosses>,
     /// Evaluation targets.
     pub evaluation_targets: u64,
     /// Optimiser steps done.
@@ -124,6 +128,7 @@ impl RunResult {
         let evaluation = outcome.final_evaluation.as_ref();
         Self {
             loss_nats: evaluation.map(|evaluation| evaluation.loss_nats),
+            context: outcome.context,
             evaluation_targets: evaluation.map_or(0, |evaluation| evaluation.targets),
             steps: outcome.steps,
             tokens: outcome.tokens,

@@ -43,6 +43,7 @@ fn outcome(divergence: Option<Divergence>) -> TrainOutcome {
     let evaluation = Evaluation { loss_nats: 3.25, targets: 10, documents: Vec::new() };
     TrainOutcome {
         final_evaluation: divergence.is_none().then_some(evaluation),
+        context: None,
         parameters: vec![0.0; 36],
         divergence,
         steps: 7,

@@ -5,6 +5,7 @@
 
 mod annealing;
 pub mod checkpoint;
+pub mod context;
 mod crew;
 pub mod evaluate;
 pub mod observer;
@@ -18,6 +19,7 @@ pub mod stop;
 mod trainer;
 pub mod update;
 
+pub use context::{ContextLosses, ReadsContext};
 pub use crew::check_ranks;
 pub use evaluate::{DocumentLoss, Evaluation, evaluate, evaluate_together};
 pub use observer::{Observer, Silent, StepMetrics};

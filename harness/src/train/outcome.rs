@@ -7,6 +7,7 @@ use models::engine::Engine;
 use models::parameters::Layout;
 use models::parametrization::Resolved;
 
+use super::context::ContextLosses;
 use super::evaluate::Evaluation;
 use super::source::BatchSource;
 use crate::config::train::TrainConfig;
@@ -75,6 +76,14 @@ pub enum Divergence {
 }
 
 impl Divergence {
+    /// [`Self::AboveUniform`] if it is one, from the losses of the first batch and of the final
+    /// evaluation over `vocab` ids.
+    pub fn by_losses(first_loss_nats: f64, loss_nats: f64, vocab: usize) -> Option<Self> {
+        let uniform_loss_nats = (vocab as f64).ln();
+        let limit = uniform_loss_nats.max(first_loss_nats) + DIVERGENCE_MARGIN_NATS;
+        (loss_nats > limit).then_some(Self::AboveUniform { loss_nats, uniform_loss_nats })
+    }
+
     /// The error that a single run ends with; sweeps record the divergence instead.
     pub fn error(&self, steps: u64) -> HarnessError {
         match self {
@@ -116,6 +125,8 @@ impl std::fmt::Display for Divergence {
 pub struct TrainOutcome {
     /// Evaluation after the last step; `None` if the run stopped before.
     pub final_evaluation: Option<Evaluation>,
+    /// The same evaluation with other words around the targets.
+    pub context: Option<ContextLosses>,
     /// Parameters at the end, in layout order.
     pub parameters: Vec<f32>,
     /// Why the run counts as diverged, if it does.

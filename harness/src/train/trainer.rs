@@ -8,11 +8,12 @@ use models::engine::BatchLoss;
 
 use super::annealing::{Plateau, load_best, save_best};
 use super::checkpoint::{self, SnapshotView};
+use super::context::ContextLosses;
 use super::crew::{Crew, Start, add_scaled};
 use super::evaluate::{Evaluation, evaluate_together};
 use super::observer::{Observer, StepMetrics};
 use super::optimiser::global_norm;
-use super::outcome::{DIVERGENCE_MARGIN_NATS, Divergence, TrainJob, TrainOutcome};
+use super::outcome::{Divergence, TrainJob, TrainOutcome};
 use super::recorder::Recorder;
 use super::update::Update;
 use crate::collective::{Alone, Collective};
@@ -151,7 +152,9 @@ impl<'a> Trainer<'a> {
                 self.follow(done, &evaluation)?;
                 if last || self.plateau.is_over(config.learning_rate) {
                     let evaluation = self.result(done, evaluation)?;
-                    let divergence = self.judge(&evaluation);
+                    let first = self.first_loss_nats;
+                    let divergence =
+                        Divergence::by_losses(first, evaluation.loss_nats, self.job.vocab);
                     return self.finish(Some(evaluation), divergence, observer);
                 }
             }
@@ -300,13 +303,10 @@ impl<'a> Trainer<'a> {
         evaluate_together(engine, &self.parameters, batches, self.crew.collective())
     }
 
-    fn judge(&self, evaluation: &Evaluation) -> Option<Divergence> {
-        let uniform = (self.job.vocab as f64).ln();
-        let limit = uniform.max(self.first_loss_nats) + DIVERGENCE_MARGIN_NATS;
-        (evaluation.loss_nats > limit).then_some(Divergence::AboveUniform {
-            loss_nats: evaluation.loss_nats,
-            uniform_loss_nats: uniform,
-        })
+    fn context_losses(&mut self) -> Result<Option<ContextLosses>> {
+        let batches = self.job.source.evaluation();
+        let engine = self.job.engine.as_mut();
+        ContextLosses::measure(engine, &self.parameters, batches, self.crew.collective())
     }
 
     /// Saves a checkpoint, unless a parameter is not finite: then its name.
@@ -333,7 +333,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn finish(
-        self,
+        mut self,
         final_evaluation: Option<Evaluation>,
         divergence: Option<Divergence>,
         observer: &mut dyn Observer,
@@ -344,8 +344,11 @@ impl<'a> Trainer<'a> {
             }
             recorder.sync()?;
         }
+        let measured = final_evaluation.is_some().then(|| self.context_losses());
+        let context = measured.transpose()?.flatten();
         let outcome = TrainOutcome {
             final_evaluation,
+            context,
             parameters: self.parameters,
             divergence,
             steps: self.update.optimiser.steps,

@@ -37,11 +37,18 @@ fn cli_weights_leave_and_return_with_the_same_loss() {
         let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
         assert_eq!(read(&file), read("again.safetensors"), "exports differ");
 
-        let of_run = json(&cli(&["evaluate", &out, "--json"]));
+        let of_run = json(&cli(&["evaluate", &out, "--context", "--json"]));
         let evaluation = std::fs::read_to_string(run.join("evaluation.csv")).unwrap();
         let last = evaluation.trim().rsplit_once('\n').unwrap().1;
         let recorded: f64 = last.split(',').nth(1).unwrap().parse().unwrap();
         assert!((number(&of_run, "loss_nats") - recorded).abs() < 1e-12, "{of_run} {recorded}");
+        let manifest = std::fs::read_to_string(run.join("manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        for name in ["shuffled_loss_nats", "foreign_loss_nats"] {
+            let kept = number(&manifest["result"]["context"], name);
+            assert!((number(&of_run, name) - kept).abs() < 1e-12, "{name}: {of_run} {kept}");
+        }
+        assert_eq!(of_run["reads_context"], false, "three steps: {of_run}");
 
         let imported = format!("{family}-imported");
         let import = cli(&["import", &file, "--model", family, "--out", &imported]);
