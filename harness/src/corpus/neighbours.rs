@@ -100,7 +100,9 @@ struct Counts {
 impl Counts {
     fn of(text: &[u32], targets: &[bool]) -> Self {
         let mut counts: Vec<u64> = targets.iter().map(|&target| u64::from(target)).collect();
-        text.iter().for_each(|&id| counts[id as usize] += u64::from(targets[id as usize]));
+        for &id in text {
+            counts[id as usize] += u64::from(targets[id as usize]);
+        }
         let mut totals = [(); 2].map(|()| vec![0f64; targets.len()]);
         for pair in text.windows(2) {
             let [x, y] = [pair[0] as usize, pair[1] as usize];
@@ -233,12 +235,12 @@ mod tests {
         let product = |id: usize| after(id) * before(id) / unigram[id];
         let normaliser: f64 = (2..5).map(product).sum();
         // Between 2 and 4 stands 3, once.
-        for id in 2..5 {
+        for (id, &share) in unigram.iter().enumerate().skip(2) {
             let both = if id == 3 { 1.0 } else { 0.0 };
             let expected = (both + b * product(id) / normaliser) / (1.0 + b);
             let beside = [Some(2), Some(4)];
             let word = counts.word(beside, id as u32);
-            let found = counts.pair(beside).probability(word, unigram[id], [a, b]);
+            let found = counts.pair(beside).probability(word, share, [a, b]);
             assert!((found - expected).abs() < 1e-12, "{id}: {found} for {expected}");
         }
         // Without neighbours the frequencies are left.

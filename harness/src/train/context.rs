@@ -69,15 +69,11 @@ pub enum ReadsContext {
 impl ReadsContext {
     /// The answer for a final loss beside the own-token line of its targets.
     pub fn judge(loss_nats: f64, own_token_nats: f64, context: Option<&ContextLosses>) -> Self {
-        // Negated, so that a loss that is no number does not read.
-        if !(own_token_nats - loss_nats >= CONTEXT_MARGIN_NATS) {
-            return Self::No;
-        }
+        let enough = |gain_nats: f64| gain_nats >= CONTEXT_MARGIN_NATS;
         match context {
+            _ if !enough(own_token_nats - loss_nats) => Self::No,
             None => Self::Unknown,
-            Some(losses) if losses.shuffled_loss_nats - loss_nats >= CONTEXT_MARGIN_NATS => {
-                Self::Yes
-            }
+            Some(losses) if enough(losses.shuffled_loss_nats - loss_nats) => Self::Yes,
             Some(_) => Self::No,
         }
     }
