@@ -8,7 +8,7 @@ use super::{counts, experiments, print, print_table, print_wrapped};
 use crate::config::locate::with_places;
 use crate::config::overrides;
 use crate::config::suggest::did_you_mean;
-use crate::config::text_folder::text_layer;
+use crate::config::text_folder::{TextLayer, text_layer};
 use crate::cost::plan::SpeedBasis;
 use crate::cost::plan_text;
 use crate::error::{HarnessError, Result};
@@ -142,11 +142,16 @@ pub(super) fn folder(out: Option<&Path>, name: &str) -> Result<PathBuf> {
 
 /// A built-in definition or that of a TOML file.
 pub(super) fn read_definition(preset: &str) -> Result<Definition> {
-    changed_definition(preset, Table::new(), &[])
+    changed_definition(preset, &[], &[])
 }
 
-/// The same with `layer` laid on it and `sets` applied.
-fn changed_definition(preset: &str, layer: Table, sets: &[String]) -> Result<Definition> {
+/// The same on another text, with `sets` applied; a line says what became a document where that
+/// was chosen.
+pub(super) fn changed_definition(
+    preset: &str,
+    text_paths: &[PathBuf],
+    sets: &[String],
+) -> Result<Definition> {
     let path = Path::new(preset);
     let is_file = path.extension().is_some_and(|extension| extension == "toml");
     let text = if is_file {
@@ -159,12 +164,18 @@ fn changed_definition(preset: &str, layer: Table, sets: &[String]) -> Result<Def
     let located = |error| with_places(error, is_file.then_some(path), sets);
     // Parsed as it stands first: an error then points at the text's own line.
     let definition = Definition::parse(preset, &text).map_err(located)?;
-    if layer.is_empty() && sets.is_empty() {
+    if text_paths.is_empty() && sets.is_empty() {
         return Ok(definition);
     }
     let reread = |error: String| HarnessError::config(error, "values must be TOML");
     let mut table: Table = text.parse().map_err(|e: toml::de::Error| reread(e.to_string()))?;
-    overrides::merge(&mut table, layer);
+    if !text_paths.is_empty() {
+        let TextLayer { keys, told } = text_layer(text_paths, &[&table], sets)?;
+        if let Some(line) = told {
+            anstream::eprintln!("{line}");
+        }
+        overrides::merge(&mut table, keys);
+    }
     for set in sets {
         overrides::set(&mut table, set)?;
     }
@@ -173,9 +184,7 @@ fn changed_definition(preset: &str, layer: Table, sets: &[String]) -> Result<Def
 }
 
 fn definition(args: &Args) -> Result<Definition> {
-    let text = args.text.as_slice();
-    let text = if text.is_empty() { Table::new() } else { text_layer(text)? };
-    let mut definition = changed_definition(&args.preset, text, &args.sets)
+    let mut definition = changed_definition(&args.preset, args.text.as_slice(), &args.sets)
         .map_err(|error| with_claims(error, &args.preset))?;
     if let Some(seeds) = args.seeds {
         definition.seeds = counts::counted("seeds", seeds, SEEDS_MAX)?;

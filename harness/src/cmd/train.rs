@@ -235,10 +235,15 @@ fn resolve(args: &Args, ranks: usize) -> Result<(RunConfig, Vec<String>)> {
     }
     layers.extend(config);
     layers.push(flags(args, &family, ranks));
+    let mut told = Vec::new();
     if !args.text.is_empty() {
-        layers.push(text_layer(&args.text)?);
+        let below: Vec<&Table> = layers.iter().collect();
+        let text = text_layer(&args.text, &below, &args.sets)?;
+        told.extend(text.told);
+        layers.push(text.keys);
     }
     RunConfig::resolve_telling(&family, layers, &args.sets)
+        .map(|(run, sizes)| (run, [told, sizes].concat()))
         .map_err(|error| with_places(error, args.config.as_deref(), &args.sets))
 }
 

@@ -73,25 +73,42 @@ fn cli_every_kind_of_end_has_its_exit_code_and_its_remedy() {
 }
 
 #[test]
-fn cli_a_text_of_one_document_gets_the_way_to_hold_some_of_it_out() {
+fn cli_a_text_of_one_document_is_divided_or_told_how_to_be() {
     let folder = TempDir::new().unwrap();
-    std::fs::write(folder.path().join("ONE.txt"), "some words of one line\n".repeat(50)).unwrap();
-    let train = |more: &[&str]| {
-        let arguments = ["train", "--model", "pt", "--width", "16", "--steps", "1", "--out", "x"];
-        let output =
-            crossscale(folder.path(), &[&arguments[..], &["--text", "ONE.txt"], more].concat());
-        assert_eq!(output.status.code(), Some(2));
-        stderr(&output)
+    let lines: Vec<String> = (0..300).map(|k| format!("line {k} of {} words", k * k)).collect();
+    std::fs::write(folder.path().join("ONE.txt"), lines.join("\n")).unwrap();
+    std::fs::write(folder.path().join("notes.txt"), lines.join("\n\n")).unwrap();
+    let train = |file: &str, more: &[&str]| {
+        let small = ["--model", "pt", "--width", "16", "--steps", "1", "--set", "data.length=8"];
+        let arguments = [&["train", "--text", file, "--out", "x"][..], &small, more].concat();
+        crossscale(folder.path(), &arguments)
     };
     let own = "--set 'data.paths.validation=[\"FILE\"]'";
-    for (chosen, unit) in
-        [(None, "paragraph"), (Some("data.paths.text_document=paragraph"), "line")]
-    {
-        let said = train(&chosen.map_or(Vec::new(), |set| vec!["--set", set]));
+    for (chosen, unit) in [("file", "paragraph"), ("paragraph", "line")] {
+        let refused = train("ONE.txt", &["--set", &format!("data.paths.text_document={chosen}")]);
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
         assert!(said.contains("ONE.txt: nothing to") && said.contains("only one"), "{said}");
         let remedy = format!("--set data.paths.text_document={unit}");
         assert!(said.contains(&remedy) && said.contains(own), "{said}");
     }
+    for (file, unit) in [("ONE.txt", "line"), ("notes.txt", "paragraph")] {
+        let asked = train(file, &["--dry-run"]);
+        let said = stderr(&asked);
+        let line = format!("{file} is one document: every {unit} of it counts as one");
+        assert!(said.starts_with(&line) && said.lines().count() == 1, "{said}");
+        let key = format!("text_document = \"{unit}\"");
+        assert!(stdout(&asked).contains(&key), "the run does not state it");
+        let trained = train(file, &[]);
+        assert!(trained.status.success(), "{}", stderr(&trained));
+        let given = train(file, &["--set", &format!("data.paths.text_document={unit}")]);
+        assert!(!stderr(&given).contains("is one document"), "{}", stderr(&given));
+        assert_eq!(stdout(&trained).lines().next(), stdout(&given).lines().next());
+    }
+    let plan = ["reproduce", "--preset", "quick", "--text", "notes.txt", "--dry-run"];
+    let plan = crossscale(folder.path(), &plan);
+    assert!(plan.status.success(), "{}", stderr(&plan));
+    assert!(stderr(&plan).contains("every paragraph of it counts as one"), "{}", stderr(&plan));
 }
 
 /// A table of the user's own decides numbers by its content, not by its name.

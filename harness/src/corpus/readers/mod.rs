@@ -4,6 +4,7 @@ mod lines;
 mod open;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod single;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 use super::documents::{Document, DocumentSplits};
 use crate::config::data::PathsConfig;
 use crate::error::{HarnessError, Result};
+
+pub use single::single;
 
 const FORMATS: &str = ".txt, .jsonl (each also as .gz or .zst) and .parquet";
 
