@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub use names::hugging_face_name;
 
-use crate::blocks::{Activation, BlockShape, MlmHead, Pass, Scales, Sizes, embed, rescaled};
-use crate::blocks::{block_accessors, block_config, block_methods};
+use crate::blocks::{Activation, BlockShape, MlmHead, Pass, PositionStart, Scales, Sizes};
+use crate::blocks::{block_accessors, block_config, block_methods, embed, rescaled};
 
 /// The table `[model.bert]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct BertConfig {
     pub feed_forward_width: Option<usize>,
     /// Rows of the position table.
     pub max_length: usize,
+    /// Initial values of the position table.
+    #[serde(skip_serializing_if = "PositionStart::is_default")]
+    pub position_start: PositionStart,
     /// Rows of the type table; only the first is ever used.
     pub types: usize,
     /// Whether the decoder is the token table.
@@ -61,6 +64,7 @@ impl Default for BertConfig {
             head_dim: None,
             feed_forward_width: None,
             max_length: 1024,
+            position_start: PositionStart::Random,
             types: 2,
             tied: false,
             zero_readout: false,
@@ -124,7 +128,7 @@ impl FamilyConfig for BertConfig {
         let (width, std) = (self.width, self.init_std);
         let mut specs = vec![
             ParameterSpec::input("embedding.token", self.vocab, width, std),
-            ParameterSpec::input("embedding.position", self.max_length, width, std),
+            self.position_start.table(self.max_length, width, std),
             ParameterSpec::input("embedding.type", self.types, width, std),
         ];
         specs.extend(block.norm("embedding.norm"));

@@ -9,9 +9,11 @@
 
 mod head;
 mod pass;
+mod positions;
 mod shape;
 
 pub use head::MlmHead;
+pub use positions::PositionStart;
 pub use shape::{Activation, BlockShape, DEFAULT_HEAD_DIM, Scales};
 
 pub(crate) use pass::{Pass, embed};

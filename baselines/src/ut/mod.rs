@@ -14,8 +14,8 @@ use models::parametrization::{Dimensions, SiteScales};
 use models::sizes;
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{Activation, BlockShape, MlmHead, Pass, Scales, Sizes, embed, rescaled};
-use crate::blocks::{block_accessors, block_config, block_methods};
+use crate::blocks::{Activation, BlockShape, MlmHead, Pass, PositionStart, Scales, Sizes};
+use crate::blocks::{block_accessors, block_config, block_methods, embed, rescaled};
 use halting::Halting;
 
 /// The table `[model.ut]`.
@@ -39,6 +39,9 @@ pub struct UtConfig {
     pub feed_forward_width: Option<usize>,
     /// Rows of the position table.
     pub max_length: usize,
+    /// Initial values of the position table.
+    #[serde(skip_serializing_if = "PositionStart::is_default")]
+    pub position_start: PositionStart,
     /// Rows of the type table; only the first is ever used.
     pub types: usize,
     /// Whether the decoder is the token table.
@@ -70,6 +73,7 @@ impl Default for UtConfig {
             head_dim: None,
             feed_forward_width: None,
             max_length: 1024,
+            position_start: PositionStart::Random,
             types: 2,
             tied: false,
             zero_readout: false,
@@ -148,7 +152,7 @@ impl FamilyConfig for UtConfig {
         let table = |name: &str, rows: usize| ParameterSpec::input(name, rows, width, std);
         let mut specs = vec![
             table("embedding.token", self.vocab),
-            table("embedding.position", self.max_length),
+            self.position_start.table(self.max_length, width, std),
             table("embedding.type", self.types),
             table("embedding.step", self.steps).counted_as_body(),
         ];

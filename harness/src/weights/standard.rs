@@ -12,9 +12,10 @@ use crate::error::{HarnessError, Result};
 use crate::ledger::canonical;
 
 /// Keys that decide how a model is initialised or trained, not what it computes.
-const NOT_FORWARD: [&str; 9] = [
+const NOT_FORWARD: [&str; 10] = [
     "zero_readout",
     "init_std",
+    "position_start",
     "initial",
     "halting_bias",
     "ponder_cost",

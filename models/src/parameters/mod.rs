@@ -6,4 +6,4 @@ mod spec;
 
 pub use layout::Layout;
 pub use role::Role;
-pub use spec::{Init, ParameterSpec};
+pub use spec::{Init, ParameterSpec, sinusoid};

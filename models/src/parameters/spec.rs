@@ -10,6 +10,19 @@ pub enum Init {
     Normal(f64),
     /// The same value everywhere, whatever the width.
     Constant(f64),
+    /// Sinusoids of the row's index (Vaswani et al. 2017, section 3.5) of root mean square `std`,
+    /// which the parametrization scales as it scales a normal's: [`sinusoid`] times `sqrt(2) std`.
+    Sinusoids(f64),
+}
+
+/// `sin(row / 10000^(2k/width))` in column 2k, the cosine in column 2k + 1.
+///
+/// The squares of a pair sum to one, so the root mean square of every row of an even width is
+/// `sqrt(1/2)`; the last column of an odd width is a sine alone.
+pub fn sinusoid(row: usize, column: usize, width: usize) -> f64 {
+    let pair = (column / 2) as f64;
+    let angle = row as f64 * 10_000f64.powf(-2.0 * pair / width as f64);
+    if column.is_multiple_of(2) { angle.sin() } else { angle.cos() }
 }
 
 /// Description of a parameter. Only the role constructors build one, so a parameter without a
@@ -162,8 +175,8 @@ impl ParameterSpec {
         }
     }
 
-    /// Writes initial values into `buffer`; `std_factor` is the parametrization's factor on a
-    /// normal's standard deviation.
+    /// Writes initial values into `buffer`; `std_factor` is the parametrization's factor on the
+    /// standard deviation of what is not constant.
     pub fn initialise(&self, buffer: &mut [f32], seed: u64, std_factor: f64) {
         assert_eq!(buffer.len(), self.count(), "buffer of {} does not fit", self.name);
         match self.init {
@@ -171,6 +184,51 @@ impl ParameterSpec {
             Init::Normal(std) => {
                 fill_normal(buffer, seed, Purpose::Initialisation, &self.name, std * std_factor);
             }
+            Init::Sinusoids(std) => {
+                let width = self.shape.last().copied().unwrap_or(1);
+                let amplitude = std::f64::consts::SQRT_2 * std * std_factor;
+                for (place, value) in buffer.iter_mut().enumerate() {
+                    *value = (amplitude * sinusoid(place / width, place % width, width)) as f32;
+                }
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_sinusoids_by_hand() {
+        // Width 4: angles are the row and a hundredth of it.
+        let table = ParameterSpec::input("p", 3, 4, 1.0).with_init(Init::Sinusoids(0.1));
+        let mut values = [0f32; 12];
+        table.initialise(&mut values, 7, 2.0);
+        let root = 2f64.sqrt();
+        for (row, values) in values.chunks(4).enumerate() {
+            let x = row as f64;
+            let expected = [x.sin(), x.cos(), (x / 100.0).sin(), (x / 100.0).cos()];
+            for (value, expected) in values.iter().zip(expected) {
+                assert!((f64::from(*value) - 0.2 * root * expected).abs() < 1e-7, "{values:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn invariant_sinusoids_have_the_root_mean_square_that_is_asked_for_in_every_row() {
+        let table = ParameterSpec::input("p", 50, 24, 1.0).with_init(Init::Sinusoids(0.3));
+        let mut values = vec![0f32; 50 * 24];
+        table.initialise(&mut values, 1, 0.5);
+        for row in values.chunks(24) {
+            let square = row.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / 24.0;
+            assert!((square.sqrt() - 0.15).abs() < 1e-7, "{}", square.sqrt());
+        }
+        // No row is another one.
+        let mut rows: Vec<Vec<u32>> =
+            values.chunks(24).map(|row| row.iter().map(|v| v.to_bits()).collect()).collect();
+        rows.sort();
+        rows.dedup();
+        assert_eq!(rows.len(), 50);
     }
 }

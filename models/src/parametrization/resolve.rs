@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Parametrization;
 use crate::error::{ModelError, Result};
-use crate::parameters::{Layout, ParameterSpec};
+use crate::parameters::{Init, Layout, ParameterSpec};
 
 /// The dimensions of a model that site exponents refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,8 +138,8 @@ impl Parametrization {
         let init_std_factor = ratio.powf(exponents.init_std);
         Ok(Rule {
             init_std: match base.init() {
-                crate::parameters::Init::Normal(std) => std * init_std_factor,
-                crate::parameters::Init::Constant(_) => 0.0,
+                Init::Normal(std) | Init::Sinusoids(std) => std * init_std_factor,
+                Init::Constant(_) => 0.0,
             },
             init_std_factor,
             forward_multiplier: ratio.powf(exponents.forward),

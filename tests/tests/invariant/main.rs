@@ -3,6 +3,7 @@
 mod baselines;
 mod hostile;
 mod parametrization;
+mod positions;
 mod precision;
 mod products;
 mod pt2023;
