@@ -5,7 +5,8 @@
 pub enum Kind {
     /// The text is not PTX that this interpreter knows.
     NotUnderstood,
-    /// The launch itself is impossible: too many threads, too much shared memory, too few parameters.
+    /// The launch itself is impossible: too many threads, too much shared memory, too few
+    /// parameters.
     LaunchRefused,
     /// An access outside every allocation, or outside the block's shared memory.
     OutOfBounds,

@@ -199,8 +199,8 @@ impl Machine<'_, '_> {
         }
     }
 
-    /// Counts passes over shared memory: lanes in groups of 128 bytes, as the hardware serves them; in a
-    /// group as many passes as different words of one bank.
+    /// Counts passes over shared memory: lanes in groups of 128 bytes, as the hardware serves them;
+    /// in a group as many passes as different words of one bank.
     pub(super) fn count_shared(&mut self, addresses: &Lanes, active: u32, bytes: usize) {
         let group = (PASS_BYTES / bytes.max(4)).min(LANES);
         for first in (0..LANES).step_by(group) {

@@ -39,45 +39,42 @@ pub(super) fn arithmetic(
     Ok(out)
 }
 
+/// What f32 and f64 have in common, each rounded in its own type.
+macro_rules! of_floats {
+    ($what:expr, $a:expr, $b:expr, $c:expr) => {
+        Some(match $what {
+            Arithmetic::Add => $a + $b,
+            Arithmetic::Subtract => $a - $b,
+            Arithmetic::Multiply => $a * $b,
+            Arithmetic::MultiplyAdd => $a.mul_add($b, $c),
+            Arithmetic::Divide => $a / $b,
+            // A number wins over NaN, as in the hardware.
+            Arithmetic::Minimum => $a.min($b),
+            Arithmetic::Maximum => $a.max($b),
+            Arithmetic::Negate => -$a,
+            Arithmetic::Absolute => $a.abs(),
+            Arithmetic::Reciprocal => 1.0 / $a,
+            Arithmetic::Root => $a.sqrt(),
+            _ => return None,
+        })
+    };
+}
+
 fn of_singles(what: Arithmetic, a: f32, b: f32, c: f32) -> Option<f32> {
     // Approximations of the hardware are within an ulp or two of these.
-    let rounded = |value: f64| value as f32;
-    Some(match what {
-        Arithmetic::Add => a + b,
-        Arithmetic::Subtract => a - b,
-        Arithmetic::Multiply => a * b,
-        Arithmetic::MultiplyAdd => a.mul_add(b, c),
-        Arithmetic::Divide => a / b,
-        // A number wins over NaN, as in the hardware.
-        Arithmetic::Minimum => a.min(b),
-        Arithmetic::Maximum => a.max(b),
-        Arithmetic::Negate => -a,
-        Arithmetic::Absolute => a.abs(),
-        Arithmetic::Reciprocal => 1.0 / a,
-        Arithmetic::Root => a.sqrt(),
-        Arithmetic::ReciprocalRoot => rounded(1.0 / f64::from(a).sqrt()),
-        Arithmetic::Exponential2 => rounded(f64::from(a).exp2()),
-        Arithmetic::Logarithm2 => rounded(f64::from(a).log2()),
-        Arithmetic::Tanh => rounded(f64::from(a).tanh()),
-        _ => return None,
-    })
+    let wide = f64::from(a);
+    let approximate = match what {
+        Arithmetic::ReciprocalRoot => 1.0 / wide.sqrt(),
+        Arithmetic::Exponential2 => wide.exp2(),
+        Arithmetic::Logarithm2 => wide.log2(),
+        Arithmetic::Tanh => wide.tanh(),
+        _ => return of_floats!(what, a, b, c),
+    };
+    Some(approximate as f32)
 }
 
 fn of_doubles(what: Arithmetic, a: f64, b: f64, c: f64) -> Option<f64> {
-    Some(match what {
-        Arithmetic::Add => a + b,
-        Arithmetic::Subtract => a - b,
-        Arithmetic::Multiply => a * b,
-        Arithmetic::MultiplyAdd => a.mul_add(b, c),
-        Arithmetic::Divide => a / b,
-        Arithmetic::Minimum => a.min(b),
-        Arithmetic::Maximum => a.max(b),
-        Arithmetic::Negate => -a,
-        Arithmetic::Absolute => a.abs(),
-        Arithmetic::Reciprocal => 1.0 / a,
-        Arithmetic::Root => a.sqrt(),
-        _ => return None,
-    })
+    of_floats!(what, a, b, c)
 }
 
 fn of_predicates(what: Arithmetic, [a, b, ..]: [u64; 4]) -> Option<u64> {

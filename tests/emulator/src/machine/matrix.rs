@@ -74,8 +74,8 @@ impl Machine<'_, '_> {
         Ok(())
     }
 
-    /// c + a b with exact products, summed in f64 and rounded once: the hardware's order and the digits it
-    /// cuts are not documented.
+    /// c + a b with exact products, summed in f64 and rounded once: the hardware's order and the
+    /// digits it cuts are not documented.
     fn multiply(
         &mut self,
         kind: Type,

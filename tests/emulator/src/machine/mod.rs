@@ -15,7 +15,8 @@ use crate::profile::Profile;
 use crate::ptx::{Kernel, Module};
 use warp::{LANES, Warp};
 
-/// Shared memory that a block of sm_90 can have (CUDA C++ Programming Guide, table of compute capabilities).
+/// Shared memory that a block of sm_90 can have (CUDA C++ Programming Guide, table of compute
+/// capabilities).
 pub const SHARED_BYTES_MAX: usize = 227 * 1024;
 /// Threads of a block (same table).
 const THREADS_MAX: usize = 1024;

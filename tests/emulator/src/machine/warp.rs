@@ -71,8 +71,8 @@ impl Warp {
         self.alive & !self.waiting
     }
 
-    /// The next instruction, and the lanes that take it: of several the earliest, so that lanes that
-    /// went apart meet again.
+    /// The next instruction, and the lanes that take it: of several the earliest, so that lanes
+    /// that went apart meet again.
     pub fn current(&self) -> (u32, u32) {
         let runnable = self.runnable();
         if let Some(next) = self.common {

@@ -144,7 +144,8 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// An asynchronous copy of `bytes` to `address` begins; until it is waited for the bytes are poison.
+    /// An asynchronous copy of `bytes` to `address` begins; until it is waited for the bytes are
+    /// poison.
     pub fn begin_copy(&mut self, address: u64, bytes: usize, thread: Thread) -> Result<()> {
         let at = self.place(address, bytes)?;
         self.note_write(at, bytes, thread)?;

@@ -16,7 +16,8 @@ use types::Type;
 
 use crate::fault::{Fault, Kind, Result};
 
-/// Where shared memory begins in the shared window. Not 0, so that a null pointer is no shared place.
+/// Where shared memory begins in the shared window. Not 0, so that a null pointer is no shared
+/// place.
 pub const SHARED_BASE: u64 = 0x400;
 
 /// Where a parameter lies in the buffer of a launch.
@@ -123,7 +124,8 @@ fn end_of_body(statements: &[Statement], begin: usize) -> Result<usize> {
     Err(not_understood("a kernel without end"))
 }
 
-/// Size and alignment that a declaration such as `.param .align 8 .b8 name[24]` states, and its name.
+/// Size and alignment that a declaration such as `.param .align 8 .b8 name[24]` states, and its
+/// name.
 fn declaration(text: &str) -> Result<(String, usize, usize)> {
     let problem = || not_understood(format!("declaration {text}"));
     let words: Vec<&str> = text.split_whitespace().collect();

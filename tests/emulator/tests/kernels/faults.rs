@@ -132,7 +132,8 @@ fn invariant_every_swapped_fragment_gives_a_wrong_number() {
     expect(&found, |shown| *shown == Shown::WrongNumber);
 }
 
-/// Every comparison of a kind in a kernel at once, as a wrong condition in the source would change them.
+/// Every comparison of a kind in a kernel at once, as a wrong condition in the source would change
+/// them.
 fn with_changed_tests(
     lines: &[String],
     kernel: &str,

@@ -1,4 +1,5 @@
-//! The committed PTX of our kernels, interpreted: against formulas in float64, and with faults planted.
+//! The committed PTX of our kernels, interpreted: against formulas in float64, and with faults
+//! planted.
 
 mod adamw;
 mod faults;

@@ -21,8 +21,8 @@ pub struct Case {
 }
 
 impl Case {
-    /// A case of the given sizes; each sequence is five words shorter than the one before, and every
-    /// seventeenth place is padding.
+    /// A case of the given sizes; each sequence is five words shorter than the one before, and
+    /// every seventeenth place is padding.
     pub fn new(length: usize, sequences: usize, rank: usize, apart: bool, seed: u64) -> Self {
         let channels = 2;
         let mut random = Random(seed.max(1));
