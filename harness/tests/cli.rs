@@ -28,6 +28,8 @@ mod terminal;
 mod weights;
 #[path = "cli/whitebox.rs"]
 mod whitebox;
+#[path = "cli/wild.rs"]
+mod wild;
 
 fn crossscale(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_crossscale"))

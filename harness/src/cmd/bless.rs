@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<()> {
             "run this in a clone of the repository, or name its golden/ with --golden",
         ));
     }
-    let command = provenance::portable_command(std::env::args());
+    let command = provenance::this_command();
     let new = recorded::record(&families, &command, RESULTS_VERSION)?;
     let mut differences = Vec::new();
     for (family, new) in families.iter().zip(&new) {

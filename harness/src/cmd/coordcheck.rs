@@ -90,7 +90,7 @@ pub fn run(args: &Args) -> Result<()> {
         };
         let several = tables.len() > 1;
         let folder = if several { args.out.join(&table.name) } else { args.out.clone() };
-        let command = provenance::portable_command(std::env::args());
+        let command = provenance::this_command();
         coordcheck::write(&found, bisection.as_ref(), bench.plan(), &command, &folder)?;
         if args.json {
             values.push(json(&found, bisection.as_ref(), &bench));

@@ -1,6 +1,6 @@
 //! `crossscale evaluate`: held-out loss of weights on a text.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use models::engine::Engine;
@@ -152,7 +152,7 @@ fn context_text(loss: f64, lines: &Lines, losses: &ContextLosses) -> String {
 /// What is evaluated, with its data table, and its parameters.
 fn subject(args: &Args) -> Result<(RunConfig, Vec<f32>)> {
     let (run, parameters) = if args.weights.is_dir() {
-        let folder = run_folder::find(&args.weights.to_string_lossy(), &PathBuf::from("runs"))?;
+        let folder = run_folder::find(&args.weights, Path::new("runs"))?;
         let trained = run_folder::trained(&folder)?;
         (trained.run, trained.parameters)
     } else if !args.weights.exists() {

@@ -21,7 +21,7 @@ Examples:
   crossscale export pt-64-02efc1fff26b6217 --ledger runs/quick --out pt.safetensors")]
 pub struct Args {
     /// Run folder, ledger folder with one run, or the name of a run in --ledger
-    run: String,
+    run: PathBuf,
     /// The file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,

@@ -170,7 +170,7 @@ pub fn main() -> ExitCode {
 fn parse() -> Cli {
     let mut command = terminal::fit(command());
     // Asking git takes time that no other call needs to spend.
-    if std::env::args().any(|argument| argument == "--version") {
+    if std::env::args_os().any(|argument| argument == "--version") {
         command = command.long_version(&*doctor::long_version().leak());
     }
     let matches = command.get_matches();

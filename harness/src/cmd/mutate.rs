@@ -129,7 +129,7 @@ fn table(rows: &[Row]) -> Result<Table> {
     ];
     columns.extend(CHECKS.map(|check| Column::text(&check.replace(' ', "_"), check)));
     columns.push(Column::text("evidence", "largest number that moved"));
-    let command = provenance::portable_command(std::env::args());
+    let command = provenance::this_command();
     let commit = provenance::git_revision().unwrap_or_else(|| "unknown".to_owned());
     let none: [String; 0] = [];
     let mut table = Table::new("mutation_matrix", "Which check notices which change", columns)

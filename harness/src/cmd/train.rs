@@ -11,6 +11,7 @@ use crate::config::compute::DeviceKind;
 use crate::config::data::DataConfig;
 use crate::config::locate::with_places;
 use crate::config::model::ModelConfig;
+use crate::config::path_value::path_value;
 use crate::config::run::{RunConfig, read_layer};
 use crate::config::text_folder::text_layer;
 use crate::config::{overrides, run_presets};
@@ -234,7 +235,7 @@ fn resolve(args: &Args, ranks: usize) -> Result<(RunConfig, Vec<String>)> {
         layers.push(initial_layer(&family, path)?);
     }
     layers.extend(config);
-    layers.push(flags(args, &family, ranks));
+    layers.push(flags(args, &family, ranks)?);
     let mut told = Vec::new();
     if !args.text.is_empty() {
         let below: Vec<&Table> = layers.iter().collect();
@@ -278,14 +279,14 @@ fn initial_layer(family: &str, path: &Path) -> Result<Table> {
     let mut layer =
         Table::try_from(&run).map_err(|error| HarnessError::Invariant(error.to_string()))?;
     layer.retain(|key, _| ["model", "base", "parametrization"].contains(&key));
-    let path = Value::String(path.display().to_string());
+    let path = path_value(path)?;
     let init = Table::from_iter([("path".to_owned(), path)]);
     layer.insert("init".to_owned(), Value::Table(init));
     Ok(layer)
 }
 
 /// The dedicated flags as a table layer.
-fn flags(args: &Args, family: &str, ranks: usize) -> Table {
+fn flags(args: &Args, family: &str, ranks: usize) -> Result<Table> {
     let mut table = Table::new();
     let mut put = |path: &[&str], value: Value| {
         let (last, parents) = path.split_last().expect("a path has a last key");
@@ -315,9 +316,9 @@ fn flags(args: &Args, family: &str, ranks: usize) -> Table {
     }
     if let Some(folder) = &args.tokens {
         put(&["data", "source"], Value::String("tokens".to_owned()));
-        put(&["data", "tokens"], Value::String(folder.display().to_string()));
+        put(&["data", "tokens"], path_value(folder)?);
     }
-    table
+    Ok(table)
 }
 
 /// Whether the user chose the vocabulary size; otherwise the tokenizer's is taken.

@@ -8,6 +8,12 @@ use super::source;
 /// Version of the compiler that built this program.
 pub const RUSTC: &str = env!("CROSSSCALE_RUSTC");
 
+/// The command line of this process as it may be recorded, see [`portable_command`].
+pub fn this_command() -> String {
+    let word = |argument: std::ffi::OsString| argument.to_string_lossy().into_owned();
+    portable_command(std::env::args_os().map(word))
+}
+
 /// The command line with every absolute or home path reduced to its last component.
 pub fn portable_command(arguments: impl IntoIterator<Item = String>) -> String {
     let words: Vec<String> = arguments.into_iter().map(|word| portable_word(&word)).collect();

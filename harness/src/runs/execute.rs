@@ -76,7 +76,7 @@ pub fn attempt(
     let config =
         serde_json::to_value(run).map_err(|error| HarnessError::Invariant(error.to_string()))?;
     let describe = || RunDescription {
-        command: provenance::portable_command(std::env::args()),
+        command: provenance::this_command(),
         config,
         layout: &built.layout,
         resolved: &built.resolved,

@@ -49,14 +49,14 @@ pub fn save(
     file::write(&folder.join(WEIGHTS_FILE), &metadata, &tensors)
 }
 
-/// The run folder that `name` means: a run folder, a ledger folder with one run, or the name (or
+/// The run folder that `path` means: a run folder, a ledger folder with one run, or the name (or
 /// an unambiguous beginning of it) of a run in the ledger folder `ledger`.
-pub fn find(name: &str, ledger: &Path) -> Result<PathBuf> {
-    let path = Path::new(name);
+pub fn find(path: &Path, ledger: &Path) -> Result<PathBuf> {
     if path.join(MANIFEST_FILE).is_file() {
         return Ok(path.to_owned());
     }
-    let (folder, prefix) = if path.is_dir() { (path, "") } else { (ledger, name) };
+    let name = path.to_string_lossy();
+    let (folder, prefix) = if path.is_dir() { (path, "") } else { (ledger, &*name) };
     let runs = folder.join("runs");
     let mut found = Vec::new();
     if let Ok(entries) = std::fs::read_dir(&runs) {
@@ -167,6 +167,6 @@ impl TrainedWeights {
 
 /// Weights of the run folder (or one-run ledger) at `path` in standard form.
 pub fn standard_weights(path: &Path) -> Result<StandardWeights> {
-    let folder = find(&path.to_string_lossy(), Path::new("runs"))?;
+    let folder = find(path, Path::new("runs"))?;
     Ok(trained(&folder)?.fold()?.0)
 }

@@ -38,7 +38,7 @@ impl Opened {
     pub fn open(path: &Path, tokenizer: Option<&Path>) -> Result<Self> {
         let given = tokenizer.map(given_tokenizer).transpose()?;
         let (run, parameters, tokenizer) = if path.is_dir() {
-            let folder = run_folder::find(&path.to_string_lossy(), Path::new("runs"))?;
+            let folder = run_folder::find(path, Path::new("runs"))?;
             let trained = run_folder::trained(&folder)?;
             let tokenizer = given.map_or_else(|| own_tokenizer(&folder, &trained), Ok)?;
             (trained.run, trained.parameters, tokenizer)
@@ -108,7 +108,7 @@ fn own_tokenizer(folder: &Path, trained: &run_folder::TrainedWeights) -> Result<
 /// The tokenizer of a run folder, or the one in a `tokenizer.json`.
 fn given_tokenizer(path: &Path) -> Result<Tokenizer> {
     if path.is_dir() {
-        let folder = run_folder::find(&path.to_string_lossy(), Path::new("runs"))?;
+        let folder = run_folder::find(path, Path::new("runs"))?;
         return own_tokenizer(&folder, &run_folder::trained(&folder)?);
     }
     let kind = TokenizerKind::File;

@@ -1,6 +1,7 @@
 //! Text files to documents.
 
 mod lines;
+mod members;
 mod open;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -105,9 +106,15 @@ pub fn read(config: &PathsConfig) -> Result<DocumentSplits> {
     Ok(splits)
 }
 
+/// Whether a folder of text stands for this file among others, by the ending of its name.
+pub fn is_readable(path: &Path) -> bool {
+    kind(path).is_some()
+}
+
 /// Format and compression by the ending of the name.
 fn kind(path: &Path) -> Option<(Format, Compression)> {
-    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    // Endings are ASCII: a name that is not UTF-8 has one all the same.
+    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
     let (name, compression) = if let Some(name) = name.strip_suffix(".gz") {
         (name, Compression::Gzip)
     } else if let Some(name) = name.strip_suffix(".zst") {

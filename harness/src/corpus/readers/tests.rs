@@ -65,6 +65,74 @@ fn invariant_compressed_files_hold_the_same_documents() {
     assert_eq!(read_bytes("a.JSONL.zst", &framed, |_| ()).unwrap(), plain);
 }
 
+/// A skippable frame with these bytes inside, of the kind `kind` of sixteen.
+fn skippable(kind: u32, inside: &[u8]) -> Vec<u8> {
+    let magic = (0x184D_2A50 + kind).to_le_bytes();
+    [&magic[..], &(inside.len() as u32).to_le_bytes(), inside].concat()
+}
+
+#[test]
+fn invariant_skippable_frames_and_padding_change_nothing() {
+    let lines = "{\"text\": \"some words\"}\n".repeat(300);
+    let plain = read_bytes("a.jsonl", lines.as_bytes(), |_| ()).unwrap();
+    let (front, back) = lines.as_bytes().split_at(5_000);
+    let (front, back) = (zstandard(front), zstandard(back));
+    let (some, none, long) =
+        (skippable(0, b"12345678"), skippable(15, b""), skippable(7, &vec![0x28; 1 << 17]));
+    for archive in [
+        [&some[..], &front, &back].concat(),
+        [&front[..], &some, &none, &back].concat(),
+        [&front[..], &back, &long].concat(),
+        [&none[..], &long, &front, &some, &back, &none, &some].concat(),
+    ] {
+        assert_eq!(read_bytes("a.jsonl.zst", &archive, |_| ()).unwrap(), plain);
+        let cut = message("a.jsonl.zst", &[&archive[..], &some[..11]].concat());
+        assert!(cut.contains("cannot be read") && cut.contains("zstd -t"), "{cut}");
+    }
+    let beside = [&front[..], &back, b"PK\x03\x04 and more"].concat();
+    assert!(message("a.jsonl.zst", &beside).contains("cannot be read"));
+    let padded = [gzip(lines.as_bytes()), vec![0; 70_000]].concat();
+    assert_eq!(read_bytes("a.jsonl.gz", &padded, |_| ()).unwrap(), plain);
+    let after = [padded, gzip(lines.as_bytes())].concat();
+    assert!(message("a.jsonl.gz", &after).contains("follows the zeros"));
+}
+
+#[test]
+fn invariant_long_windows_are_read_up_to_a_limit_that_is_told() {
+    let text = "some words that compress, some words that compress";
+    // A frame by hand (RFC 8878, 3.1.1): no content size, the window as exponent, one raw block.
+    let frame = |descriptor: u8, window: u8, dictionary: &[u8]| {
+        let block = ((text.len() as u32) << 3 | 1).to_le_bytes();
+        let head = [&0xFD2F_B528_u32.to_le_bytes()[..], &[descriptor, window], dictionary].concat();
+        [&head[..], &block[..3], text.as_bytes()].concat()
+    };
+    let read = |bytes: &[u8]| read_bytes("a.txt.zst", bytes, |_| ());
+    // 128 MiB and 2 GiB: windows of zstd --long=27 and --long=31.
+    for exponent in [27 - 10, 31 - 10] {
+        assert_eq!(read(&frame(0, exponent << 3, &[])).unwrap(), [text]);
+    }
+    let problem = read(&frame(0, 22 << 3, &[])).unwrap_err().to_string();
+    let parts = ["window of 4294967296 bytes", "2147483648", "hint: compress it anew"];
+    assert!(parts.iter().all(|part| problem.contains(part)), "{problem}");
+    assert!(!problem.contains("cut off"), "{problem}");
+    let problem = read(&frame(1, 0, &[9])).unwrap_err().to_string();
+    assert!(problem.contains("dictionary 9") && problem.contains("zstd -d -D"), "{problem}");
+}
+
+#[cfg(unix)]
+#[test]
+fn invariant_files_whose_names_are_not_utf8_are_read() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    for name in [&b"caf\xe9.txt"[..], b"\xff\xfe.jsonl", b"ok.txt"] {
+        let content = if name.ends_with(b"l") { "{\"text\": \"b\"}" } else { "a" };
+        fs::write(folder.path().join(std::ffi::OsStr::from_bytes(name)), content).unwrap();
+    }
+    let mut config = config(&[folder.path().to_owned()]);
+    (config.validation_share, config.test_share) = (0.0, 0.0);
+    assert_eq!(super::read(&config).unwrap().train.len(), 3);
+}
+
 #[test]
 fn invariant_folders_are_read_in_order_of_names() {
     let folder = tempfile::tempdir().unwrap();
