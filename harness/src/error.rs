@@ -36,6 +36,14 @@ pub enum HarnessError {
         /// How to look closer.
         hint: String,
     },
+    /// Weights or a result that are no numbers.
+    #[error("{what}\nhint: {hint}")]
+    NotFinite {
+        /// File or run, tensor or quantity, and what it is.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// A run ended with finite but useless losses.
     #[error("{problem}\nhint: {hint}")]
     Diverged {
@@ -132,7 +140,7 @@ impl HarnessError {
             Self::Config { .. } | Self::Model(_) => 2,
             Self::Input { .. } => 3,
             Self::NothingSelected(_) => 4,
-            Self::Numerical { .. } | Self::Diverged { .. } => 5,
+            Self::Numerical { .. } | Self::NotFinite { .. } | Self::Diverged { .. } => 5,
             Self::Unavailable { .. } => 6,
             Self::Invariant(_) => 10,
             Self::Regression(_) => 11,

@@ -232,7 +232,7 @@ struct Losses<'a> {
 
 impl Observer for Losses<'_> {
     fn step(&mut self, metrics: &StepMetrics, _: f64) -> harness::Result<()> {
-        self.nats.push(metrics.loss_nats);
+        self.nats.extend(metrics.loss_nats);
         if let Some(stop) = self.halfway.filter(|_| metrics.step == STEPS / 2) {
             stop.store(true, Ordering::Relaxed);
         }

@@ -247,15 +247,19 @@ fn compare(
     Ok(early.chain(late).collect())
 }
 
-/// `(step, loss)` of every training step of `record`, whose folder is below `folder`.
+/// `(step, loss)` of every training step with targets of `record`, whose folder is below `folder`.
 fn training_losses(folder: &Path, record: &RunRecord) -> Result<Vec<(u64, f64)>> {
     let path = folder.join("runs").join(&record.id).join(METRICS_FILE);
     let damaged = |error: csv::Error| {
         HarnessError::input(&path, error.to_string(), "delete the run folder and run again")
     };
     let mut reader = csv::Reader::from_path(&path).map_err(damaged)?;
-    let rows = reader.deserialize::<(u64, u64, f64, f64, f64, f64)>();
-    rows.map(|row| row.map(|(step, _, loss, ..)| (step, loss)).map_err(damaged)).collect()
+    let rows = reader.deserialize::<(u64, u64, Option<f64>, f64, f64, f64)>();
+    let losses = rows.filter_map(|row| match row {
+        Ok((step, _, loss, ..)) => loss.map(|loss| Ok((step, loss))),
+        Err(error) => Some(Err(damaged(error))),
+    });
+    losses.collect()
 }
 
 fn judge(gates: &Gates, args: &Args, runner: &Runner, folder: &Path) -> Result<()> {

@@ -234,7 +234,7 @@ mod tests {
 
     impl Observer for Losses {
         fn step(&mut self, metrics: &StepMetrics, _: f64) -> Result<()> {
-            self.0.push(metrics.loss_nats);
+            self.0.extend(metrics.loss_nats);
             Ok(())
         }
     }

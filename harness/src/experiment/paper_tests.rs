@@ -39,6 +39,7 @@ impl RunSource for World {
             seconds: 1.0,
             loss_nats: Some(loss),
             divergence: None,
+            remarks: Vec::new(),
             evaluations: vec![(run.train.steps, loss)],
             documents: vec![],
             unigram_loss_nats: 9.0,

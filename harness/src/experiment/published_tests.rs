@@ -41,6 +41,7 @@ impl RunSource for Published<'_> {
             seconds: row[14].parse().expect("seconds are a number"),
             loss_nats: row[13].parse().ok(),
             divergence: (&row[12] != "finished").then(|| row[12].to_owned()),
+            remarks: Vec::new(),
             evaluations: vec![],
             documents: vec![],
             unigram_loss_nats: self.unigram_loss_nats,

@@ -134,7 +134,7 @@ struct Losses(Vec<f64>);
 
 impl Observer for Losses {
     fn step(&mut self, metrics: &StepMetrics, _: f64) -> Result<()> {
-        self.0.push(metrics.loss_nats);
+        self.0.extend(metrics.loss_nats);
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use super::key::{RESULTS_VERSION, RunKey};
 use super::{atomic, provenance};
 use crate::error::{HarnessError, Result};
 use crate::input;
-use crate::train::{ContextLosses, TrainOutcome};
+use crate::train::{ContextLosses, Overfitting, TrainOutcome};
 
 /// Name of the manifest inside a run folder.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -120,9 +120,33 @@ pub struct RunResult {
     pub training_seconds: f64,
     /// Why the run counts as diverged.
     pub divergence: Option<String>,
+    /// How it overfitted, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overfitted: Option<Overfitting>,
+    /// Steps whose batch had no target, and which made no update.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub idle_steps: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_zero(steps: &u64) -> bool {
+    *steps == 0
 }
 
 impl RunResult {
+    /// What a reader of the loss should know beside it, in words.
+    pub fn remarks(&self) -> Vec<String> {
+        let overfitted = self.overfitted.map(|overfitted| overfitted.to_string());
+        let idle = (self.idle_steps > 0).then(|| {
+            format!(
+                "{} of {} steps had no target and made no update; raise train.batch or \
+                 data.masking.share for fewer",
+                self.idle_steps, self.steps
+            )
+        });
+        overfitted.into_iter().chain(idle).collect()
+    }
+
     /// The numbers of `outcome`.
     pub fn of(outcome: &TrainOutcome) -> Self {
         let evaluation = outcome.final_evaluation.as_ref();
@@ -134,6 +158,8 @@ impl RunResult {
             tokens: outcome.tokens,
             training_seconds: outcome.seconds,
             divergence: outcome.divergence.as_ref().map(ToString::to_string),
+            overfitted: outcome.overfitted,
+            idle_steps: outcome.idle_steps,
         }
     }
 }

@@ -226,6 +226,7 @@ fn read_record(
         seconds: result.training_seconds,
         loss_nats: result.loss_nats.filter(|_| divergence.is_none()),
         divergence,
+        remarks: result.remarks(),
         evaluations: record::read_evaluations(folder)?,
         documents: record::read_documents(folder)?,
         unigram_loss_nats,

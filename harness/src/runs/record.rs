@@ -34,6 +34,8 @@ pub struct RunRecord {
     pub loss_nats: Option<f64>,
     /// Why the run counts as diverged.
     pub divergence: Option<String>,
+    /// What else is to be known of it: overfitting, steps without an update.
+    pub remarks: Vec<String>,
     /// `(step, held-out loss)` during training.
     pub evaluations: Vec<(u64, f64)>,
     /// Final loss by evaluation document.
@@ -58,8 +60,9 @@ impl RunRecord {
             ),
             (None, reason) => format!("diverged: {}", reason.as_deref().unwrap_or("unknown")),
         };
+        let remarks: String = self.remarks.iter().map(|remark| format!("\n{remark}")).collect();
         format!(
-            "{result}\n{} parameters, {} tokens, {:.1} s, {:.0} tokens/s\nrun {}",
+            "{result}{remarks}\n{} parameters, {} tokens, {:.1} s, {:.0} tokens/s\nrun {}",
             self.parameters_total,
             self.tokens,
             self.seconds,

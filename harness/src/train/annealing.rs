@@ -60,6 +60,11 @@ impl Plateau {
     pub fn best_step(&self) -> Option<u64> {
         self.best.map(|(step, _)| step)
     }
+
+    /// Step and loss of the best evaluation.
+    pub fn best(&self) -> Option<(u64, f64)> {
+        self.best
+    }
 }
 
 /// Writes the best parameters, whole or not at all.

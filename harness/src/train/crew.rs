@@ -21,11 +21,13 @@ pub(super) struct Crew<'a> {
 pub(super) struct Start {
     /// Steps done.
     pub steps: u64,
+    /// Those of them that made no update.
+    pub idle: u64,
     /// Training tokens seen.
     pub tokens: u64,
-    /// Loss of the first step, NaN before it.
+    /// Loss of the first step with targets, NaN before it.
     pub first_loss_nats: f64,
-    /// Loss of the last step, NaN before the first.
+    /// Loss of the last step with targets, NaN before the first.
     pub last_loss_nats: f64,
     /// `(step, held-out loss)` of the evaluations done.
     pub evaluations: Vec<(u64, f64)>,
@@ -68,11 +70,12 @@ impl<'a> Crew<'a> {
         }
         let losses = [start.first_loss_nats, start.last_loss_nats];
         let evaluated = start.evaluations.len() as f64;
-        let (steps, tokens) = (start.steps as f64, start.tokens as f64);
-        let mut numbers = [steps, tokens, losses[0], losses[1], evaluated];
+        let [steps, idle, tokens] = [start.steps, start.idle, start.tokens].map(|n| n as f64);
+        let mut numbers = [steps, tokens, losses[0], losses[1], evaluated, idle];
         self.collective.broadcast_f64(&mut numbers)?;
         (start.steps, start.tokens) = (numbers[0] as u64, numbers[1] as u64);
         [start.first_loss_nats, start.last_loss_nats] = [numbers[2], numbers[3]];
+        start.idle = numbers[5] as u64;
         start.evaluations.resize(numbers[4] as usize, (0, 0.0));
         for (step, loss) in &mut start.evaluations {
             let mut pair = [*step as f64, *loss];

@@ -30,6 +30,21 @@ pub struct Evaluation {
     pub documents: Vec<DocumentLoss>,
 }
 
+/// How many targets `batches` hold.
+///
+/// # Errors
+/// If there is none, which a mean needs.
+pub fn require_targets(batches: &[EvaluationBatch]) -> Result<usize> {
+    match batches.iter().map(|entry| entry.batch.targets.len()).sum() {
+        0 => Err(HarnessError::config(
+            "the evaluation batches hold no target",
+            "give more held-out text (--set data.paths.validation_share=0.2), or mask more of it \
+             (--set data.masking.share=0.5)",
+        )),
+        targets => Ok(targets),
+    }
+}
+
 /// Runs `batches` through `engine`: the mean over targets (not over batches or documents).
 /// Sums run in target order in f64, so they do not depend on threads.
 ///
@@ -53,13 +68,7 @@ pub fn evaluate_together(
     batches: &[EvaluationBatch],
     collective: &dyn Collective,
 ) -> Result<Evaluation> {
-    let targets: usize = batches.iter().map(|entry| entry.batch.targets.len()).sum();
-    if targets == 0 {
-        return Err(HarnessError::config(
-            "the evaluation batches hold no target",
-            "use a longer evaluation text or a higher masking rate",
-        ));
-    }
+    let targets = require_targets(batches)?;
     // A loss is computed by one rank and zero on the others, so the sum over ranks is exact.
     let mut losses = vec![0f32; targets];
     let mut rest = losses.as_mut_slice();

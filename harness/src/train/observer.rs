@@ -11,8 +11,9 @@ pub struct StepMetrics {
     pub step: u64,
     /// Training tokens seen so far, padding left out.
     pub tokens: u64,
-    /// Mean loss over the targets of the step's batch before the update, in nats.
-    pub loss_nats: f64,
+    /// Mean loss over the targets of the step's batch before the update, in nats; `None` in a step
+    /// whose batch has no target, which makes no update.
+    pub loss_nats: Option<f64>,
     /// Added objective (ponder cost, regulariser), weighted like the loss.
     pub auxiliary: f64,
     /// Global gradient norm before clipping.

@@ -9,12 +9,15 @@ use models::parametrization::Resolved;
 
 use super::context::ContextLosses;
 use super::evaluate::Evaluation;
+use super::judgement::Overfitting;
 use super::source::BatchSource;
 use crate::config::train::TrainConfig;
 use crate::error::HarnessError;
 
-/// A final loss this far above both the uniform loss and the first training loss is divergence:
-/// wider than the noise of a batch, so that a run of very few steps is not called diverged.
+/// A final loss this far above both the uniform loss and the first training loss is divergence if
+/// the loss on the training text is as well: wider than the noise of a batch, so that a run of
+/// very few steps is not called diverged. A held-out loss this far above the best evaluation is
+/// overfitting if the loss on the training text is below.
 pub const DIVERGENCE_MARGIN_NATS: f64 = 0.1;
 /// What a diverged run's owner can do.
 const REMEDY: &str = "lower train.learning_rate or lengthen train.schedule.warmup_share; \
@@ -65,25 +68,19 @@ pub enum Divergence {
         /// Step, counted from 1 as in `metrics.csv`.
         step: u64,
     },
-    /// The final loss is more than [`DIVERGENCE_MARGIN_NATS`] above both the uniform loss and
-    /// the first training loss.
+    /// At the end both the held-out loss and the loss on the training text are more than
+    /// [`DIVERGENCE_MARGIN_NATS`] above both the uniform loss and the first training loss.
     AboveUniform {
         /// Final evaluation loss in nats.
         loss_nats: f64,
+        /// Loss of the final parameters on the last training batches, in nats.
+        training_loss_nats: f64,
         /// ln V.
         uniform_loss_nats: f64,
     },
 }
 
 impl Divergence {
-    /// [`Self::AboveUniform`] if it is one, from the losses of the first batch and of the final
-    /// evaluation over `vocab` ids.
-    pub fn by_losses(first_loss_nats: f64, loss_nats: f64, vocab: usize) -> Option<Self> {
-        let uniform_loss_nats = (vocab as f64).ln();
-        let limit = uniform_loss_nats.max(first_loss_nats) + DIVERGENCE_MARGIN_NATS;
-        (loss_nats > limit).then_some(Self::AboveUniform { loss_nats, uniform_loss_nats })
-    }
-
     /// The error that a single run ends with; sweeps record the divergence instead.
     pub fn error(&self, steps: u64) -> HarnessError {
         match self {
@@ -92,13 +89,16 @@ impl Divergence {
                 step: *step,
                 hint: REMEDY.to_owned(),
             },
-            Self::AboveUniform { loss_nats, uniform_loss_nats } => HarnessError::Diverged {
-                problem: format!(
-                    "final loss {loss_nats:.4} nats is above the uniform loss \
-                     {uniform_loss_nats:.4} after {steps} steps"
-                ),
-                hint: REMEDY.to_owned(),
-            },
+            Self::AboveUniform { loss_nats, training_loss_nats, uniform_loss_nats } => {
+                HarnessError::Diverged {
+                    problem: format!(
+                        "final loss {loss_nats:.4} nats (on the training text \
+                         {training_loss_nats:.4}) is above the uniform loss \
+                         {uniform_loss_nats:.4} after {steps} steps"
+                    ),
+                    hint: REMEDY.to_owned(),
+                }
+            }
         }
     }
 
@@ -113,9 +113,11 @@ impl std::fmt::Display for Divergence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotFinite { tensor, step } => write!(f, "{tensor} not finite at step {step}"),
-            Self::AboveUniform { loss_nats, uniform_loss_nats } => {
-                write!(f, "final loss {loss_nats:.4} above the uniform loss {uniform_loss_nats:.4}")
-            }
+            Self::AboveUniform { loss_nats, training_loss_nats, uniform_loss_nats } => write!(
+                f,
+                "final loss {loss_nats:.4} (training {training_loss_nats:.4}) above the uniform \
+                 loss {uniform_loss_nats:.4}"
+            ),
         }
     }
 }
@@ -131,13 +133,17 @@ pub struct TrainOutcome {
     pub parameters: Vec<f32>,
     /// Why the run counts as diverged, if it does.
     pub divergence: Option<Divergence>,
-    /// Optimiser steps done.
+    /// How the run overfitted, if it did.
+    pub overfitted: Option<Overfitting>,
+    /// Steps done.
     pub steps: u64,
+    /// Those of them whose batch had no target, and which made no update.
+    pub idle_steps: u64,
     /// Training tokens seen, padding left out.
     pub tokens: u64,
-    /// Mean loss over the batch of the first step, in nats.
+    /// Mean loss over the batch of the first step with targets, in nats; NaN if none had.
     pub first_loss_nats: f64,
-    /// Mean loss over the batch of the last step, in nats.
+    /// The same of the last step with targets.
     pub last_loss_nats: f64,
     /// Training time in seconds, evaluation and checkpoints left out, over all resumptions.
     pub seconds: f64,

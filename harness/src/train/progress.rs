@@ -98,7 +98,8 @@ impl JobProgress {
             format!(", {} tokens/s, {} left", compact(tokens), clock(remaining))
         });
         let (held_out, rate) = (held_out.unwrap_or_default(), rate.unwrap_or_default());
-        format!("{} {step}/{} loss {loss_nats:.3}{held_out}{rate}", self.label, self.steps)
+        let loss = loss_nats.map_or("no target".to_owned(), |loss| format!("loss {loss:.3}"));
+        format!("{} {step}/{} {loss}{held_out}{rate}", self.label, self.steps)
     }
 }
 
@@ -229,7 +230,7 @@ mod tests {
     #[test]
     fn invariant_a_line_says_step_loss_rate_and_time_left() {
         let mut job = Progress::hidden().job("pt-64 seed 1", 1000);
-        let (tokens, loss_nats, auxiliary) = (40_000, 5.4321, 0.0);
+        let (tokens, loss_nats, auxiliary) = (40_000, Some(5.4321), 0.0);
         let (gradient_norm, learning_rate) = (1.0, 0.1);
         let step = 400;
         let metrics =
@@ -240,6 +241,8 @@ mod tests {
         job.evaluation_loss_nats = Some(5.5);
         let expected = "pt-64 seed 1 400/1000 loss 5.432 held-out 5.500, 12.3k tokens/s, 5:00 left";
         assert_eq!(job.line(&metrics), expected);
+        let idle = StepMetrics { loss_nats: None, ..metrics };
+        assert!(job.line(&idle).starts_with("pt-64 seed 1 400/1000 no target held-out"));
     }
 
     #[test]

@@ -38,9 +38,11 @@ pub struct Recorder {
     evaluation: Table,
     /// The row being written; its memory is reused.
     row: String,
-    /// Loss of the first step, if the files had one.
+    /// Steps kept that had no target, and so no loss.
+    pub idle: u64,
+    /// Loss of the first step with targets, if the files had one.
     pub first_loss_nats: Option<f64>,
-    /// Loss of the last step kept, if the files had one.
+    /// Loss of the last step kept with targets, if the files had one.
     pub last_loss_nats: Option<f64>,
     /// Training seconds recorded so far.
     pub seconds: f64,
@@ -69,15 +71,16 @@ impl Recorder {
         let (evaluation, evaluated) =
             Table::open(&folder.join(EVALUATION_FILE), EVALUATION_HEADER, |row| row < step)?;
         let pair = |row: &String| Some((row.split(',').next()?.parse().ok()?, field(row, 1)?));
-        let loss = |row: Option<&String>| row.and_then(|row| field(row, 2));
+        let losses = || rows.iter().filter_map(|row| field(row, 2));
         Ok(Self {
             folder: folder.to_owned(),
             metrics,
             timing,
             evaluation,
             row: String::new(),
-            first_loss_nats: loss(rows.first()),
-            last_loss_nats: loss(rows.last()),
+            idle: (rows.len() - losses().count()) as u64,
+            first_loss_nats: losses().next(),
+            last_loss_nats: losses().next_back(),
             seconds: times.last().and_then(|row| field(row, 1)).unwrap_or(0.0),
             evaluations: evaluated.iter().filter_map(pair).collect(),
         })
@@ -89,7 +92,12 @@ impl Recorder {
             metrics;
         let Self { row, .. } = self;
         row.clear();
-        writeln!(row, "{step},{tokens},{loss_nats},{auxiliary},{gradient_norm},{learning_rate}")
+        let written = match loss_nats {
+            Some(loss) => write!(row, "{step},{tokens},{loss},{auxiliary},"),
+            None => write!(row, "{step},{tokens},,{auxiliary},"),
+        };
+        written
+            .and_then(|()| writeln!(row, "{gradient_norm},{learning_rate}"))
             .expect("writing to a string cannot fail");
         self.metrics.append(row)?;
         row.clear();

@@ -17,6 +17,7 @@ use crate::config::train::{
 };
 use crate::error::{HarnessError, Result};
 
+mod edge;
 mod together;
 
 /// Ruins a file.

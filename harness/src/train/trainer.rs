@@ -1,24 +1,23 @@
 //! The training loop.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
-use models::batch::{Batch, DropoutKey};
-use models::engine::BatchLoss;
+use models::batch::Batch;
 
 use super::annealing::{Plateau, load_best, save_best};
 use super::checkpoint::{self, SnapshotView};
 use super::context::ContextLosses;
-use super::crew::{Crew, Start, add_scaled};
-use super::evaluate::{Evaluation, evaluate_together};
-use super::observer::{Observer, StepMetrics};
+use super::crew::{Crew, Start};
+use super::evaluate::{Evaluation, evaluate_together, require_targets};
+use super::judgement::{self, End, Overfitting};
+use super::observer::Observer;
 use super::optimiser::global_norm;
 use super::outcome::{Divergence, TrainJob, TrainOutcome};
 use super::recorder::Recorder;
 use super::update::Update;
 use crate::collective::{Alone, Collective};
-use crate::config::train::PartGradients;
 use crate::error::{HarnessError, Result};
+use crate::weights::finite::first_bad;
 
 /// Trains one model inside a thread pool of its own.
 ///
@@ -55,6 +54,8 @@ pub fn run_together(
     pool.install(|| Trainer::start(job, crew)?.train(observer))
 }
 
+mod step;
+
 struct Trainer<'a> {
     job: TrainJob<'a>,
     crew: Crew<'a>,
@@ -73,17 +74,20 @@ struct Trainer<'a> {
     seconds: f64,
     first_loss_nats: f64,
     last_loss_nats: f64,
+    overfitted: Option<Overfitting>,
 }
 
 impl<'a> Trainer<'a> {
     fn start(mut job: TrainJob<'a>, crew: Crew<'a>) -> Result<Self> {
         let config = job.config;
+        // Before the first step, not after the last.
+        require_targets(job.source.evaluation())?;
         let total = job.layout.total();
         let mut parameters = std::mem::take(&mut job.initial_parameters);
         assert_eq!(parameters.len(), total, "initial parameters do not fit the layout");
         let mut update = Update::new(job.layout, job.resolved, config);
         let optimiser = &mut update.optimiser;
-        let mut tokens = 0;
+        let (mut steps, mut tokens) = (0, 0);
         let mut recorder = None;
         if let Some(folder) = job.folder {
             if let Some(snapshot) = checkpoint::newest(folder.path, job.layout, folder.config_hash)?
@@ -91,15 +95,15 @@ impl<'a> Trainer<'a> {
                 let [weights, first, second] = snapshot.buffers;
                 parameters = weights;
                 (optimiser.first_moment, optimiser.second_moment) = (first, second);
-                optimiser.steps = snapshot.step;
-                tokens = snapshot.tokens;
+                (steps, tokens) = (snapshot.step, snapshot.tokens);
             }
-            checkpoint::drop_after(folder.path, optimiser.steps)?;
-            recorder = Some(Recorder::open(folder.path, optimiser.steps)?);
+            checkpoint::drop_after(folder.path, steps)?;
+            recorder = Some(Recorder::open(folder.path, steps)?);
         }
         let recorded = |pick: fn(&Recorder) -> Option<f64>| recorder.as_ref().and_then(pick);
         let mut start = Start {
-            steps: optimiser.steps,
+            steps,
+            idle: recorder.as_ref().map_or(0, |recorder| recorder.idle),
             tokens,
             first_loss_nats: recorded(|recorder| recorder.first_loss_nats).unwrap_or(f64::NAN),
             last_loss_nats: recorded(|recorder| recorder.last_loss_nats).unwrap_or(f64::NAN),
@@ -108,7 +112,7 @@ impl<'a> Trainer<'a> {
         let seconds = recorded(|recorder| Some(recorder.seconds)).unwrap_or(0.0);
         let moments = (&mut optimiser.first_moment, &mut optimiser.second_moment);
         crew.share(&mut start, [&mut parameters, moments.0, moments.1])?;
-        optimiser.steps = start.steps;
+        update.resume(start.steps, start.idle);
         let mut plateau = Plateau::new(config.annealing);
         for &(step, loss) in &start.evaluations {
             plateau.observe(step, loss);
@@ -126,6 +130,7 @@ impl<'a> Trainer<'a> {
             seconds,
             first_loss_nats: start.first_loss_nats,
             last_loss_nats: start.last_loss_nats,
+            overfitted: None,
             job,
             crew,
         })
@@ -136,7 +141,7 @@ impl<'a> Trainer<'a> {
     fn train(mut self, observer: &mut dyn Observer) -> Result<TrainOutcome> {
         let config = self.job.config;
         loop {
-            let done = self.update.optimiser.steps;
+            let done = self.update.done();
             let last = done == config.steps;
             if last || (done > 0 && is_due(done, config.evaluate_every)) {
                 if let Some(tensor) = self.first_bad_parameter() {
@@ -152,17 +157,14 @@ impl<'a> Trainer<'a> {
                 self.follow(done, &evaluation)?;
                 if last || self.plateau.is_over(config.learning_rate) {
                     let evaluation = self.result(done, evaluation)?;
-                    let first = self.first_loss_nats;
-                    let divergence =
-                        Divergence::by_losses(first, evaluation.loss_nats, self.job.vocab);
-                    return self.finish(Some(evaluation), divergence, observer);
+                    return self.judge(evaluation, observer);
                 }
             }
             if let Some(divergence) = self.step(observer)? {
                 return self.finish(None, Some(divergence), observer);
             }
             let stop = self.crew.stops(stop_asked(&self.job));
-            let done = self.update.optimiser.steps;
+            let done = self.update.done();
             if (stop || is_due(done, config.checkpoint_every) || self.is_final_checkpoint())
                 && let Some(tensor) = self.save()?
             {
@@ -208,83 +210,7 @@ impl<'a> Trainer<'a> {
 
     fn is_final_checkpoint(&self) -> bool {
         let config = self.job.config;
-        config.checkpoint_every > 0 && self.update.optimiser.steps == config.steps
-    }
-
-    /// One optimiser step; the divergence if anything is not finite (recorded all the same).
-    fn step(&mut self, observer: &mut dyn Observer) -> Result<Option<Divergence>> {
-        let clock = Instant::now();
-        let index = self.update.optimiser.steps;
-        let loss = self.loss_and_gradients(index)?;
-        let norm = global_norm(&self.gradients);
-        let learning_rate = self.update.learning_rate(self.plateau.factor());
-        let objective = loss.loss_nats + loss.auxiliary;
-        let divergence = (!objective.is_finite() || !norm.is_finite())
-            .then(|| Divergence::NotFinite { tensor: self.first_bad(), step: index + 1 });
-        if divergence.is_none() {
-            let (parameters, gradients) = (&mut self.parameters, &mut self.gradients);
-            self.update.step(parameters, gradients, norm, learning_rate);
-        }
-        self.seconds += clock.elapsed().as_secs_f64();
-        if index == 0 {
-            self.first_loss_nats = loss.loss_nats;
-        }
-        self.last_loss_nats = loss.loss_nats;
-        let metrics = StepMetrics {
-            step: index + 1,
-            tokens: self.tokens,
-            loss_nats: loss.loss_nats,
-            auxiliary: loss.auxiliary,
-            gradient_norm: norm,
-            learning_rate,
-        };
-        if let Some(recorder) = &mut self.recorder {
-            recorder.step(&metrics, self.seconds)?;
-        }
-        observer.step(&metrics, self.seconds)?;
-        Ok(divergence)
-    }
-
-    /// Fills `gradients` with the gradient of the mean over all targets of the step: each part
-    /// counts by its share of targets. An auxiliary objective is weighted the same way. With
-    /// [`PartGradients::Sum`] gradients and auxiliary objectives are added up as they are; the
-    /// loss reported is the mean all the same.
-    fn loss_and_gradients(&mut self, index: u64) -> Result<BatchLoss> {
-        self.draw(index);
-        let Self { job, crew, batches, parameters, gradients, partial, .. } = self;
-        let targets: usize = batches.iter().map(|batch| batch.targets.len()).sum();
-        if targets == 0 {
-            return Err(models::ModelError::Batch(format!("no target in step {}", index + 1)))?;
-        }
-        self.tokens += batches.iter().map(tokens).sum::<u64>();
-        let engine = &mut job.engine;
-        if let [batch] = batches.as_slice() {
-            return Ok(engine.loss_and_gradients(parameters, batch, gradients)?);
-        }
-        let mut total = BatchLoss { loss_nats: 0.0, auxiliary: 0.0 };
-        gradients.fill(0.0);
-        for batch in crew.own(batches).filter(|batch| !batch.targets.is_empty()) {
-            let loss = engine.loss_and_gradients(parameters, batch, partial)?;
-            let share = batch.targets.len() as f64 / targets as f64;
-            total.loss_nats += share * loss.loss_nats;
-            let weight = match job.config.part_gradients {
-                PartGradients::Mean => share,
-                PartGradients::Sum => 1.0,
-            };
-            total.auxiliary += weight * loss.auxiliary;
-            add_scaled(gradients, partial, weight as f32);
-        }
-        crew.sum(total, gradients, stop_asked(job))
-    }
-
-    /// Makes `batches` the parts of step `index`.
-    fn draw(&mut self, index: u64) {
-        let first = index * self.batches.len() as u64;
-        for (part, batch) in self.batches.iter_mut().enumerate() {
-            self.job.source.refill(index, part, batch);
-            let step = first + part as u64;
-            batch.dropout = self.job.dropout_seed.map(|seed| DropoutKey { seed, step });
-        }
+        config.checkpoint_every > 0 && self.update.done() == config.steps
     }
 
     fn evaluate(&mut self, done: u64, observer: &mut dyn Observer) -> Result<Evaluation> {
@@ -309,6 +235,29 @@ impl<'a> Trainer<'a> {
         ContextLosses::measure(engine, &self.parameters, batches, self.crew.collective())
     }
 
+    /// Ends a run that came to its last evaluation, as [`judgement`] calls it.
+    fn judge(
+        mut self,
+        evaluation: Evaluation,
+        observer: &mut dyn Observer,
+    ) -> Result<TrainOutcome> {
+        let done = self.update.done();
+        let end = End {
+            parameters: &self.parameters,
+            held_out: (done, evaluation.loss_nats),
+            best: self.plateau.best(),
+            first_loss_nats: self.first_loss_nats,
+            trained: (done, self.batches.len()),
+            vocab: self.job.vocab,
+        };
+        let TrainJob { engine, source, .. } = &mut self.job;
+        let collective = self.crew.collective();
+        let (divergence, overfitted) =
+            judgement::judge(&end, *source, engine.as_mut(), collective)?;
+        self.overfitted = overfitted;
+        self.finish(Some(evaluation), divergence, observer)
+    }
+
     /// Saves a checkpoint, unless a parameter is not finite: then its name.
     fn save(&mut self) -> Result<Option<String>> {
         if self.job.folder.is_none() && self.crew.is_alone() {
@@ -323,7 +272,7 @@ impl<'a> Trainer<'a> {
             let moments =
                 (&self.update.optimiser.first_moment, &self.update.optimiser.second_moment);
             let view = SnapshotView {
-                step: self.update.optimiser.steps,
+                step: self.update.done(),
                 tokens: self.tokens,
                 buffers: [&self.parameters, moments.0, moments.1],
             };
@@ -351,7 +300,9 @@ impl<'a> Trainer<'a> {
             context,
             parameters: self.parameters,
             divergence,
-            steps: self.update.optimiser.steps,
+            overfitted: self.overfitted,
+            steps: self.update.done(),
+            idle_steps: self.update.idle,
             tokens: self.tokens,
             first_loss_nats: self.first_loss_nats,
             last_loss_nats: self.last_loss_nats,
@@ -369,10 +320,7 @@ impl<'a> Trainer<'a> {
         if global_norm(values).is_finite() {
             return None;
         }
-        let layout = self.job.layout;
-        let bad = |position: &usize| values[layout.range(*position)].iter().any(|v| !v.is_finite());
-        let position = (0..layout.specs().len()).find(bad)?;
-        Some(layout.specs()[position].name().to_owned())
+        first_bad(self.job.layout, values).map(ToOwned::to_owned)
     }
 
     /// Names the first tensor that is not finite: parameters before gradients before the loss.
@@ -389,11 +337,4 @@ fn stop_asked(job: &TrainJob) -> bool {
 
 fn is_due(done: u64, every: u64) -> bool {
     every > 0 && done.is_multiple_of(every)
-}
-
-fn tokens(batch: &Batch) -> u64 {
-    match &batch.attention {
-        Some(words) => words.iter().filter(|&&word| word).count() as u64,
-        None => batch.ids.len() as u64,
-    }
 }

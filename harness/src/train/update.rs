@@ -13,8 +13,10 @@ use crate::config::train::{DecayKind, TrainConfig};
 /// Optimiser, schedule and clip of a run.
 #[derive(Debug)]
 pub struct Update<F> {
-    /// Moments and steps taken.
+    /// Moments and updates made.
     pub optimiser: AdamW<F>,
+    /// Steps without an update: their batches had no target.
+    pub idle: u64,
     schedule: Schedule,
     learning_rate: f64,
     clip_threshold: f64,
@@ -34,6 +36,7 @@ impl<F: Real> Update<F> {
         }
         Self {
             optimiser: AdamW::new(groups, AdamConstants::from(config)),
+            idle: 0,
             schedule: Schedule::new(&config.schedule, config.steps),
             learning_rate: config.learning_rate,
             clip_threshold: config.gradient_clip * resolved.gradient_clip_multiplier,
@@ -41,9 +44,27 @@ impl<F: Real> Update<F> {
         }
     }
 
+    /// Steps done, those without an update included: the place in the schedule and in the data.
+    pub fn done(&self) -> u64 {
+        self.optimiser.steps + self.idle
+    }
+
+    /// Continues after `steps` steps of which `idle` made no update.
+    pub fn resume(&mut self, steps: u64, idle: u64) {
+        self.optimiser.steps = steps.saturating_sub(idle);
+        self.idle = idle;
+    }
+
+    /// A step whose batch has no target. Schedule and data go on; parameters, both moments, decay
+    /// and the count in Adam's bias correction stay as they are, so that the optimiser depends on
+    /// the batches that taught something and on nothing else.
+    pub fn pass(&mut self) {
+        self.idle += 1;
+    }
+
     /// Global learning rate of the next step, `annealing` (1 without a plateau) included.
     pub fn learning_rate(&self, annealing: f64) -> f64 {
-        self.learning_rate * (self.schedule.factor(self.optimiser.steps) * annealing)
+        self.learning_rate * (self.schedule.factor(self.done()) * annealing)
     }
 
     /// Takes a step with `gradients` of global norm `norm`. With coupled decay the gradients are

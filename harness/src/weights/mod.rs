@@ -18,6 +18,7 @@
 //! copy of the token table.
 
 pub mod file;
+pub mod finite;
 pub mod hugging_face;
 pub mod names;
 pub mod run_folder;

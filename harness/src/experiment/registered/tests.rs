@@ -41,6 +41,7 @@ impl<F: Fn(&RunConfig) -> Option<f64>> RunSource for World<F> {
             seconds: 1.0,
             loss_nats,
             divergence: loss_nats.is_none().then(|| "made up".to_owned()),
+            remarks: Vec::new(),
             evaluations: vec![(run.train.steps, loss_nats.unwrap_or(9.0))],
             documents: vec![],
             unigram_loss_nats: 5.2,

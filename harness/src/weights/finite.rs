@@ -1,0 +1,31 @@
+//! Weights must be numbers: NaN and infinite entries are found before anything is done with them.
+
+use models::parameters::Layout;
+
+use crate::error::{HarnessError, Result};
+
+/// Name of the first parameter of `layout` in whose `values` an entry is NaN or infinite.
+pub fn first_bad<'a>(layout: &'a Layout, values: &[f32]) -> Option<&'a str> {
+    let bad = |position: &usize| values[layout.range(*position)].iter().any(|v| !v.is_finite());
+    let position = (0..layout.specs().len()).find(bad)?;
+    Some(layout.specs()[position].name())
+}
+
+/// That all `values` of `tensor`, which come from `origin`, are numbers.
+///
+/// # Errors
+/// [`HarnessError::NotFinite`] with how many are not.
+pub fn check(origin: &str, tensor: &str, values: &[f32]) -> Result<()> {
+    match values.iter().filter(|value| !value.is_finite()).count() {
+        0 => Ok(()),
+        bad => Err(HarnessError::NotFinite {
+            what: format!(
+                "{origin}: tensor '{tensor}' has {bad} of {} entries that are NaN or infinite",
+                values.len()
+            ),
+            hint: "a training that diverged leaves such weights; take those of an earlier \
+                   checkpoint, or train again with a lower rate"
+                .to_owned(),
+        }),
+    }
+}
