@@ -14,6 +14,8 @@ mod damage;
 mod data;
 #[path = "cli/documents.rs"]
 mod documents;
+#[path = "cli/edges.rs"]
+mod edges;
 #[path = "cli/experiments.rs"]
 mod experiments;
 #[path = "cli/guards.rs"]

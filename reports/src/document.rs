@@ -119,10 +119,20 @@ impl Document {
         if let Some((name, _)) = files.iter().find(|(name, _)| !names.insert(name.clone())) {
             return Err(ReportError::DuplicateName { name: name.clone() });
         }
+        if let Some((name, _)) = files.iter().find(|(name, _)| !is_file_name(name)) {
+            return Err(ReportError::FileName { name: name.clone() });
+        }
         std::fs::create_dir_all(folder).map_err(ReportError::io(folder))?;
         let write = |(name, text): (String, String)| write_whole(&folder.join(name), &text);
         files.into_iter().map(write).collect()
     }
+}
+
+/// Whether `name` names a file in the folder it is joined to, and in no other.
+fn is_file_name(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    let one = matches!(components.next(), Some(std::path::Component::Normal(_)));
+    one && components.next().is_none() && !name.contains(['/', '\\']) && !name.starts_with('.')
 }
 
 /// Writes `text` to a neighbouring file, then renames it to `path`. The neighbour has the number of

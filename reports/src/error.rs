@@ -49,6 +49,15 @@ pub enum ReportError {
         /// The repeated name.
         name: String,
     },
+    /// The name of a part of a report that would be a file elsewhere.
+    #[error(
+        "a part of the report is called {name:?}, which names no file\nhint: give the experiment a \
+         name of letters, digits, '-', '_' and '.'"
+    )]
+    FileName {
+        /// The name.
+        name: String,
+    },
     /// Writing or reading a file failed.
     #[error("{}: {source}", path.display())]
     Io {

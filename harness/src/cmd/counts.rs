@@ -1,5 +1,7 @@
 //! Numbers of things on the command line, and how many may be asked for.
 
+use toml::Value;
+
 use crate::error::{HarnessError, Result};
 use crate::process;
 
@@ -13,6 +15,16 @@ pub fn counted(option: &str, number: u64, most: u64) -> Result<u64> {
     }
     let hint = format!("give a number from 1 to {most}");
     Err(HarnessError::config(format!("--{option} {number}"), hint))
+}
+
+/// The number given with `--option` as a value of a configuration, whose numbers end earlier.
+pub fn integer(option: &str, number: u64) -> Result<Value> {
+    i64::try_from(number).map(Value::Integer).map_err(|_| {
+        HarnessError::config(
+            format!("--{option} {number} is too large"),
+            format!("give a number up to {}", i64::MAX),
+        )
+    })
 }
 
 /// `--threads`, if it can be.

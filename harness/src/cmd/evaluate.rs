@@ -84,6 +84,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut built = run.build()?;
     let result = evaluate(built.engine.as_mut(), &parameters, &batches)?;
     let (loss, unigram) = (result.loss_nats, set.unigram_loss_nats());
+    require_finite(loss, &args.weights)?;
     let context = if args.context {
         let engine = built.engine.as_mut();
         Some((Lines::of(&set, &run.data.masking), context_losses(engine, &parameters, &batches)?))
@@ -149,11 +150,25 @@ fn context_text(loss: f64, lines: &Lines, losses: &ContextLosses) -> String {
     )
 }
 
+/// A held-out loss that is no number is no answer, though every weight is one.
+fn require_finite(loss_nats: f64, weights: &Path) -> Result<()> {
+    if loss_nats.is_finite() {
+        return Ok(());
+    }
+    Err(HarnessError::NotFinite {
+        what: format!("{}: the held-out loss is {loss_nats}", weights.display()),
+        hint: "every weight is a number, but what the model computes from them is none: it \
+               diverged, or a constant of the model is not the one it was trained with"
+            .to_owned(),
+    })
+}
+
 /// What is evaluated, with its data table, and its parameters.
 fn subject(args: &Args) -> Result<(RunConfig, Vec<f32>)> {
     let (run, parameters) = if args.weights.is_dir() {
         let folder = run_folder::find(&args.weights, Path::new("runs"))?;
         let trained = run_folder::trained(&folder)?;
+        trained.tell_unfinished();
         (trained.run, trained.parameters)
     } else if !args.weights.exists() {
         let hint = "name a run folder (crossscale status FOLDER lists runs) or a .safetensors file";

@@ -1,5 +1,6 @@
 //! `crossscale explain`: what a parametrization says about every tensor of a model, and why.
 
+use models::ModelError;
 use models::parameters::Role;
 use models::parametrization::{Parametrization, RoleExponents, SiteScales};
 use reports::{Cell, Column, Table};
@@ -60,7 +61,8 @@ struct Row {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
     let template = ModelConfig::of_family(&args.model)?;
-    let (model, base) = (template.at_width(args.width), template.at_width(args.base_width));
+    let model = at_width(&template, "width", args.width)?;
+    let base = at_width(&template, "base-width", args.base_width)?;
     let names = match &args.diff {
         Some(names) => names.clone(),
         None => vec![args.parametrization.clone()],
@@ -91,6 +93,20 @@ pub fn run(args: &Args) -> Result<()> {
         print_table(&table(&rows)?)?;
     }
     print(&format!("\nFactors that belong to no tensor:\n{}", constants.join("\n")))
+}
+
+/// `template` at the width that `--option` gives, if a model of this family can have it.
+fn at_width(template: &ModelConfig, option: &str, width: usize) -> Result<ModelConfig> {
+    let model = template.at_width(width);
+    match (model.layout(), template.nearest_width(width)) {
+        (Err(HarnessError::Model(ModelError::Shape { model, problem, .. })), Some(nearest)) => {
+            let (problem, hint) =
+                (format!("--{option} {width}: {problem}"), format!("use --{option} {nearest}"));
+            Err(ModelError::Shape { model, problem, hint }.into())
+        }
+        (Err(error), _) => Err(error),
+        (Ok(_), _) => Ok(model),
+    }
 }
 
 /// One line with what `table` multiplies forward constants and the clip threshold by.

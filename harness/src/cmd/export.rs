@@ -37,6 +37,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let folder = run_folder::find(&args.run, &args.ledger)?;
     let trained = run_folder::trained(&folder)?;
+    trained.tell_unfinished();
     let (weights, changes) = trained.fold()?;
     weights::export(&args.out, &weights)?;
     let (file, family) = (args.out.display(), weights.model.family());

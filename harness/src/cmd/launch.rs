@@ -8,7 +8,7 @@ use clap::Subcommand;
 use super::print;
 use super::reproduce::{folder, read_definition};
 use crate::error::{HarnessError, Result};
-use crate::launch::{SlurmJob, slurm_script};
+use crate::launch::{SlurmJob, operand, quoted, slurm_script, utf8};
 
 /// Arguments of `launch`.
 #[derive(Debug, clap::Args)]
@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
     let system = |error| HarnessError::io(Path::new("this program"))(error);
     let program = std::env::current_exe().map_err(system)?;
     let folder = std::env::current_dir().map_err(system)?;
-    let script = slurm_script(&job, &program, &folder);
+    let script = slurm_script(&job, &program, &folder)?;
     if args.dry_run {
         return print(script.trim_end());
     }
@@ -94,8 +94,8 @@ pub fn run(args: &Args) -> Result<()> {
         "job {}, {} tasks\nnext: crossscale status {} --preset {}",
         job_id.trim(),
         job.tasks,
-        job.out,
-        job.definition
+        quoted(&job.out),
+        quoted(&job.definition)
     ))
 }
 
@@ -107,16 +107,11 @@ fn job(args: &SlurmArgs) -> Result<SlurmJob> {
             "give at least one of each",
         ));
     }
-    let one_line = |word: &&String| word.contains(['\n', '\r']);
-    let words = [Some(&args.time), args.partition.as_ref(), args.memory.as_ref()];
-    if let Some(word) = words.into_iter().flatten().find(one_line) {
-        return Err(HarnessError::config(format!("{word:?} has two lines"), "give one word"));
-    }
     let out = folder(args.out.as_deref(), &definition.name)?;
     Ok(SlurmJob {
         name: definition.name,
-        definition: args.experiment.clone(),
-        out: out.display().to_string(),
+        definition: operand(&args.experiment),
+        out: operand(utf8(&out)?),
         tasks: args.tasks,
         partition: args.partition.clone(),
         time: args.time.clone(),

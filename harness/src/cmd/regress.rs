@@ -255,11 +255,8 @@ fn training_losses(folder: &Path, record: &RunRecord) -> Result<Vec<(u64, f64)>>
     };
     let mut reader = csv::Reader::from_path(&path).map_err(damaged)?;
     let rows = reader.deserialize::<(u64, u64, Option<f64>, f64, f64, f64)>();
-    let losses = rows.filter_map(|row| match row {
-        Ok((step, _, loss, ..)) => loss.map(|loss| Ok((step, loss))),
-        Err(error) => Some(Err(damaged(error))),
-    });
-    losses.collect()
+    let losses = rows.map(|row| row.map(|(step, _, loss, ..)| Some((step, loss?))));
+    losses.filter_map(|row| row.map_err(damaged).transpose()).collect()
 }
 
 fn judge(gates: &Gates, args: &Args, runner: &Runner, folder: &Path) -> Result<()> {

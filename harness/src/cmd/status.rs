@@ -166,7 +166,7 @@ fn missing(planned: &[PlannedRuns], runs: &[ObservedRun]) -> Missing {
 }
 
 /// Columns that a row of the table takes.
-const WIDE: usize = 82;
+const WIDE: usize = 93;
 
 fn readable(ledgers: &[LedgerStatus], all: bool, columns: Option<usize>) -> String {
     let mut text = String::new();
@@ -194,13 +194,19 @@ fn readable(ledgers: &[LedgerStatus], all: bool, columns: Option<usize>) -> Stri
         if wide && !shown.is_empty() {
             writeln!(
                 text,
-                "  {:<32} {:<11} {:>13} {:>9} {:>11}",
-                "run", "state", "step", "loss nats", "heartbeat s"
+                "  {:<32} {:<11} {:>13} {:>9} {:>10} {:>11}",
+                "run", "state", "step", "held-out", "last batch", "heartbeat s"
             )
             .expect("writing to a string cannot fail");
         }
         for run in shown {
             text.push_str(&row(run, wide));
+        }
+        if ledger.runs.iter().any(|run| all || run.state != ObservedState::Done) {
+            text.push_str(
+                "  losses in nats; held-out: on the held-out text; last batch: on what was just \
+                 trained on\n",
+            );
         }
     }
     text.trim_end().to_owned()
@@ -213,13 +219,27 @@ fn row(run: &ObservedRun, wide: bool) -> String {
     let number = |value: Option<f64>, digits: usize| {
         value.map_or("–".to_owned(), |value| format!("{value:.digits$}"))
     };
-    let (loss, heartbeat) = (number(run.loss_nats, 4), number(run.heartbeat_seconds, 0));
+    let (held_out, batch) = (number(run.held_out_loss_nats, 4), number(run.training_loss_nats, 4));
+    let heartbeat = number(run.heartbeat_seconds, 0);
     let problem = run.problem.as_ref().and_then(|problem| problem.lines().next());
-    let name = &run.run;
+    // An evaluation on the way is of fewer steps than the run has done.
+    let earlier = run
+        .held_out_step
+        .filter(|step| *step != run.step)
+        .map(|step| format!("held out after step {step}"));
+    let earlier = earlier.as_deref();
+    let notes: Vec<&str> =
+        problem.into_iter().chain(earlier).chain(run.remarks.iter().map(String::as_str)).collect();
+    let (name, notes) = (&run.run, notes.join("; "));
     if wide {
-        let problem = problem.map_or(String::new(), |problem| format!("  {problem}"));
-        return format!("  {name:<32} {state:<11} {step:>13} {loss:>9} {heartbeat:>11}{problem}\n");
+        let row = format!(
+            "  {name:<32} {state:<11} {step:>13} {held_out:>9} {batch:>10} {heartbeat:>11}  {notes}"
+        );
+        return format!("{}\n", row.trim_end());
     }
-    let problem = problem.map_or(String::new(), |problem| format!("    {problem}\n"));
-    format!("  {name}\n    {state}, step {step}, {loss} nats\n{problem}")
+    let notes = if notes.is_empty() { notes } else { format!("    {notes}\n") };
+    format!(
+        "  {name}\n    {state}, step {step}\n    held-out {held_out} nats, last batch {batch}\n\
+         {notes}"
+    )
 }

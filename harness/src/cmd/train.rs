@@ -23,7 +23,7 @@ use crate::ledger::{Ledger, RunKey, RunState};
 use crate::runs::corpora::Corpora;
 use crate::runs::runner::{Runner, RunnerOptions};
 use crate::train::Divergence;
-use crate::weights;
+use crate::weights::{self, StandardWeights};
 
 /// Arguments of `train`.
 #[derive(Debug, clap::Args)]
@@ -35,8 +35,8 @@ runs/pt2023-ptb\n         \
 mpirun -n 2 crossscale train --parallel mpi --model pt --width 256 --out runs/two-ranks"
 )]
 pub struct Args {
-    /// Model family: pt, pt2023, bert, preln, ut
-    #[arg(long, required_unless_present_any = ["preset", "config"])]
+    /// Model family: pt, pt2023, bert, preln, ut [default: that of --preset, --config or --init]
+    #[arg(long, required_unless_present_any = ["preset", "config", "init"])]
     model: Option<String>,
     /// A complete run to start from: pt2023-ptb (the recipe of Wu & Tu 2023), pt2023-ptb-small,
     /// transformer-ptb-small
@@ -230,9 +230,12 @@ fn resolve(args: &Args, ranks: usize) -> Result<(RunConfig, Vec<String>)> {
         layers.push(run_presets::layer(name)?);
     }
     let config = args.config.as_deref().map(read_layer).transpose()?;
-    let family = family(args, layers.first().or(config.as_ref()))?;
-    if let Some(path) = &args.init {
-        layers.push(initial_layer(&family, path)?);
+    let load = |path| weights::load(path).map(|weights| (path, weights));
+    let initial = args.init.as_deref().map(load).transpose()?;
+    let of_weights = initial.as_ref().map(|(_, weights)| weights.model.family());
+    let family = family(args, layers.first().or(config.as_ref()), of_weights)?;
+    if let Some((path, weights)) = &initial {
+        layers.push(initial_layer(&family, path, weights)?);
     }
     layers.extend(config);
     layers.push(flags(args, &family, ranks)?);
@@ -248,8 +251,9 @@ fn resolve(args: &Args, ranks: usize) -> Result<(RunConfig, Vec<String>)> {
         .map_err(|error| with_places(error, args.config.as_deref(), &args.sets))
 }
 
-/// The family that `--model` names, else that of the preset or the configuration file.
-fn family(args: &Args, given: Option<&Table>) -> Result<String> {
+/// The family that `--model` names, else that of the preset or the configuration file, else that
+/// of the initial weights.
+fn family(args: &Args, given: Option<&Table>, of_weights: Option<&str>) -> Result<String> {
     let given = given.and_then(overrides::chosen_family);
     if let Some(family) = &args.model {
         ModelConfig::of_family(family)?;
@@ -262,12 +266,13 @@ fn family(args: &Args, given: Option<&Table>) -> Result<String> {
         }
         return Ok(family.clone());
     }
-    given.ok_or_else(|| HarnessError::config("no model family", "give --model, e.g. --model pt"))
+    given
+        .or_else(|| of_weights.map(ToOwned::to_owned))
+        .ok_or_else(|| HarnessError::config("no model family", "give --model, e.g. --model pt"))
 }
 
 /// The model and the path of initial weights.
-fn initial_layer(family: &str, path: &Path) -> Result<Table> {
-    let weights = weights::load(path)?;
+fn initial_layer(family: &str, path: &Path, weights: &StandardWeights) -> Result<Table> {
     if weights.model.family() != family {
         return Err(HarnessError::input(
             path,
@@ -298,14 +303,15 @@ fn flags(args: &Args, family: &str, ranks: usize) -> Result<Table> {
         place.insert((*last).to_owned(), value);
     };
     if let Some(width) = args.width {
-        put(&["model", family, "width"], Value::Integer(width as i64));
+        put(&["model", family, "width"], counts::integer("width", width as u64)?);
     }
     if let Some(steps) = args.steps {
-        put(&["train", "steps"], Value::Integer(steps as i64));
+        put(&["train", "steps"], counts::integer("steps", steps)?);
     }
     if let Some(seed) = args.seed {
-        put(&["seed"], Value::Integer(seed as i64));
-        put(&["data_seed"], Value::Integer(seed as i64));
+        let seed = counts::integer("seed", seed)?;
+        put(&["seed"], seed.clone());
+        put(&["data_seed"], seed);
     }
     if ranks > 1 {
         put(&["train", "ranks"], Value::Integer(ranks as i64));

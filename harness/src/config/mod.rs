@@ -8,6 +8,7 @@ pub mod locate;
 mod masking;
 pub mod model;
 mod named_files;
+pub mod names;
 pub mod overrides;
 pub mod path_value;
 pub mod run;

@@ -44,6 +44,9 @@ pub fn set(table: &mut Table, assignment: &str) -> Result<()> {
     {
         keys.insert(1, family);
     }
+    let value = parse_value(text.trim()).map_err(|(problem, hint)| {
+        HarnessError::config(format!("--set {assignment}: {problem}"), hint)
+    })?;
     let mut place = &mut *table;
     for key in &keys[..keys.len() - 1] {
         let next = place.entry(*key).or_insert_with(|| Value::Table(Table::new()));
@@ -55,7 +58,7 @@ pub fn set(table: &mut Table, assignment: &str) -> Result<()> {
         };
         place = next;
     }
-    place.insert(keys[keys.len() - 1].to_owned(), parse_value(text.trim()));
+    place.insert(keys[keys.len() - 1].to_owned(), value);
     Ok(())
 }
 
@@ -69,12 +72,43 @@ pub fn chosen_family(table: &Table) -> Option<String> {
     }
 }
 
-fn parse_value(text: &str) -> Value {
+/// The value that `text` is, or what is wrong with it and what to do.
+fn parse_value(text: &str) -> std::result::Result<Value, (String, String)> {
     let as_toml = format!("value = {text}");
-    match toml::from_str::<Table>(&as_toml) {
+    let value = match toml::from_str::<Table>(&as_toml) {
         Ok(mut table) => table.remove("value").unwrap_or_else(|| Value::String(text.to_owned())),
+        Err(_) if is_whole_number(text) => {
+            let (least, most) = (i64::MIN, i64::MAX);
+            return Err(("the number is too large".into(), format!("give {least} to {most}")));
+        }
         Err(_) => Value::String(text.to_owned()),
+    };
+    match value {
+        Value::Float(number) if !number.is_finite() => {
+            Err((format!("{number} is no number"), "give a finite number".into()))
+        }
+        value => Ok(value),
     }
+}
+
+/// Whether `text` is a sign and digits only.
+fn is_whole_number(text: &str) -> bool {
+    let digits = text.trim_start_matches(['+', '-']);
+    !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit()) && digits.len() > 18
+}
+
+/// Path of the first value of `table` that is NaN or infinite, which TOML can write and no
+/// constant can be.
+pub fn first_not_finite(table: &Table) -> Option<String> {
+    fn within(value: &Value) -> Option<String> {
+        match value {
+            Value::Float(number) => (!number.is_finite()).then(String::new),
+            Value::Table(table) => first_not_finite(table).map(|path| format!(".{path}")),
+            Value::Array(values) => values.iter().find_map(within),
+            _ => None,
+        }
+    }
+    table.iter().find_map(|(key, value)| Some(format!("{key}{}", within(value)?)))
 }
 
 #[cfg(test)]

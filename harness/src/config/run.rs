@@ -202,6 +202,10 @@ impl RunConfig {
 
     /// Reads a run from a merged table; unknown keys and wrong types are errors.
     pub fn from_table(table: &Table) -> Result<Self> {
+        if let Some(key) = overrides::first_not_finite(table) {
+            let hint = format!("set {key} to a finite number");
+            return Err(HarnessError::config(format!("{key} is NaN or infinite"), hint));
+        }
         let text = toml::to_string(table)
             .map_err(|error| HarnessError::config(error.to_string(), "values must be TOML"))?;
         Self::from_toml("resolved configuration", &text)

@@ -5,6 +5,7 @@ use toml::Table;
 
 use crate::config::data::DataConfig;
 use crate::config::model::{ComputePath, ModelConfig};
+use crate::config::names;
 use crate::config::overrides::FAMILIES;
 use crate::config::suggest::{did_you_mean, from_message, plain};
 use crate::config::train::TrainConfig;
@@ -230,6 +231,7 @@ impl Definition {
         let fail = |problem: String, hint: &str| {
             Err(HarnessError::config(format!("{origin}: {problem}"), hint))
         };
+        names::check(origin, &self.name)?;
         self.data.validate()?;
         self.train.validate()?;
         let positive = |budget: &f64| budget.is_finite() && *budget > 0.0;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Ledger, Manifest, RunStatus};
 use crate::error::Result;
 use crate::input;
-use crate::train::recorder::METRICS_FILE;
+use crate::train::recorder::{EVALUATION_FILE, METRICS_FILE};
 
 /// State of a run as an onlooker sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -56,12 +56,19 @@ pub struct ObservedRun {
     pub step: u64,
     /// Steps of the whole run, if known.
     pub steps: Option<u64>,
-    /// Loss of the last recorded step or, once done, of the final evaluation, in nats.
-    pub loss_nats: Option<f64>,
+    /// Held-out loss in nats: of the final evaluation, else of the last one on the way; absent
+    /// before the first.
+    pub held_out_loss_nats: Option<f64>,
+    /// Steps before that evaluation.
+    pub held_out_step: Option<u64>,
+    /// Loss of the last training batch that had targets, in nats.
+    pub training_loss_nats: Option<f64>,
     /// Seconds since the last heartbeat of its worker; absent without a claim.
     pub heartbeat_seconds: Option<f64>,
     /// Why it failed or cannot be read.
     pub problem: Option<String>,
+    /// What else is to be known of its result.
+    pub remarks: Vec<String>,
     /// The manifest, if it can be read.
     #[serde(skip)]
     pub manifest: Option<Manifest>,
@@ -75,7 +82,10 @@ pub fn observe(ledger: &Ledger) -> Result<Vec<ObservedRun>> {
 
 fn observe_run(ledger: &Ledger, folder: &Path, manifest: Result<Manifest>) -> Result<ObservedRun> {
     let heartbeat = ledger.heartbeat(folder)?;
-    let (mut step, mut loss_nats) = last_step(folder);
+    let (mut step, training_loss_nats) = last_step(folder);
+    let evaluations = rows(&folder.join(EVALUATION_FILE), 1);
+    let mut held_out = evaluations.last().and_then(|&(step, loss)| Some((Some(step), loss?)));
+    let mut remarks = Vec::new();
     let held = heartbeat.is_some_and(|heartbeat| heartbeat.held);
     let unfinished = match heartbeat {
         Some(_) if held => ObservedState::Running,
@@ -95,8 +105,11 @@ fn observe_run(ledger: &Ledger, folder: &Path, manifest: Result<Manifest>) -> Re
     };
     if let Some(result) = manifest.as_ref().and_then(|manifest| manifest.result.as_ref()) {
         step = result.steps;
-        loss_nats = result.loss_nats;
+        // With keep_best the result is that of an earlier evaluation.
+        let of = |loss: f64| evaluations.iter().rev().find(|row| row.1 == Some(loss));
+        held_out = result.loss_nats.map(|loss| (of(loss).map(|row| row.0), loss));
         problem.clone_from(&result.divergence);
+        remarks = result.remarks();
     }
     let steps =
         manifest.as_ref().and_then(|manifest| manifest.config.get("train")?.get("steps")?.as_u64());
@@ -105,22 +118,32 @@ fn observe_run(ledger: &Ledger, folder: &Path, manifest: Result<Manifest>) -> Re
         state,
         step,
         steps,
-        loss_nats,
+        held_out_loss_nats: held_out.map(|(_, loss)| loss),
+        held_out_step: held_out.and_then(|(step, _)| step),
+        training_loss_nats,
         heartbeat_seconds: heartbeat
             .filter(|_| matches!(state, ObservedState::Running | ObservedState::Stale))
             .map(|heartbeat| heartbeat.age.as_secs_f64()),
         problem,
+        remarks,
         manifest,
     })
 }
 
-/// Step and loss of the last whole row of the metrics; a run may be writing the next one.
+/// The last step of the metrics and the last loss: steps without targets have none.
 fn last_step(folder: &Path) -> (u64, Option<f64>) {
-    let path = folder.join(METRICS_FILE);
-    let text = input::text(&path, input::RECORD_BYTES_MAX).unwrap_or_default();
+    let rows = rows(&folder.join(METRICS_FILE), 2);
+    let step = rows.last().map_or(0, |(step, _)| *step);
+    (step, rows.iter().rev().find_map(|(_, loss)| *loss))
+}
+
+/// Step and number in `column` of every whole row; a run may be writing the next one.
+fn rows(path: &Path, column: usize) -> Vec<(u64, Option<f64>)> {
+    let text = input::text(path, input::RECORD_BYTES_MAX).unwrap_or_default();
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
-    let row = whole.lines().skip(1).last().unwrap_or_default();
-    let mut fields = row.split(',');
-    let step = fields.next().and_then(|field| field.parse().ok()).unwrap_or(0);
-    (step, fields.nth(1).and_then(|field| field.parse().ok()))
+    let row = |row: &str| {
+        let number = row.split(',').nth(column).and_then(|field| field.parse().ok());
+        Some((row.split(',').next()?.parse().ok()?, number.filter(|loss: &f64| loss.is_finite())))
+    };
+    whole.lines().skip(1).filter_map(row).collect()
 }

@@ -60,9 +60,12 @@ impl RunRecord {
             ),
             (None, reason) => format!("diverged: {}", reason.as_deref().unwrap_or("unknown")),
         };
-        let remarks: String = self.remarks.iter().map(|remark| format!("\n{remark}")).collect();
+        let lines: Vec<&str> = std::iter::once(result.as_str())
+            .chain(self.remarks.iter().map(String::as_str))
+            .collect();
+        let result = lines.join("\n");
         format!(
-            "{result}{remarks}\n{} parameters, {} tokens, {:.1} s, {:.0} tokens/s\nrun {}",
+            "{result}\n{} parameters, {} tokens, {:.1} s, {:.0} tokens/s\nrun {}",
             self.parameters_total,
             self.tokens,
             self.seconds,

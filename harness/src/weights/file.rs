@@ -11,6 +11,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::{Map, Value, json};
 
+use super::finite;
 use crate::error::{HarnessError, Result};
 use crate::ledger::atomic;
 
@@ -136,6 +137,18 @@ impl TensorFile {
         let tensor = Tensor::from_raw_buffer(&bytes, dtype, shape, &Device::Cpu)
             .and_then(|tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>());
         Ok(tensor.map_err(models::ModelError::from)?)
+    }
+}
+
+impl TensorFile {
+    /// As [`TensorFile::read`], of a tensor whose entries must all be numbers as f32.
+    ///
+    /// # Errors
+    /// Also [`HarnessError::NotFinite`] if an entry is NaN or infinite.
+    pub fn read_numbers(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let values = self.read(name, shape)?;
+        finite::check(&self.path.display().to_string(), name, &values)?;
+        Ok(values)
     }
 }
 

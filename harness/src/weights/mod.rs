@@ -80,6 +80,9 @@ impl Origin {
 }
 
 /// Writes `weights` to `path` under the names and keys of this module.
+///
+/// # Errors
+/// [`HarnessError::NotFinite`] if a weight is no number; nothing is written then.
 pub fn export(path: &Path, weights: &StandardWeights) -> Result<()> {
     let StandardWeights { model, parameters, origin } = weights;
     let layout = model.layout()?;
@@ -96,6 +99,7 @@ pub fn export(path: &Path, weights: &StandardWeights) -> Result<()> {
     let mut tensors = Vec::new();
     for (position, spec) in layout.specs().iter().enumerate() {
         let values = &parameters[layout.range(position)];
+        finite::check(&path.display().to_string(), spec.name(), values)?;
         tensors.push((names::file_name(model, spec.name()), spec.shape(), values));
     }
     for (copy, original) in names::copies(model) {
@@ -130,8 +134,8 @@ pub fn described_model(file: &TensorFile) -> Result<Option<ModelConfig>> {
     Ok(Some(model))
 }
 
-/// Reads the weights of `model` from `file`: every tensor must be there in its shape, and no
-/// other may be.
+/// Reads the weights of `model` from `file`: every tensor must be there in its shape, all its
+/// entries numbers, and no other may be.
 pub fn read(file: &mut TensorFile, model: &ModelConfig) -> Result<StandardWeights> {
     let layout = model.layout()?;
     let mut known: Vec<String> =
@@ -139,7 +143,8 @@ pub fn read(file: &mut TensorFile, model: &ModelConfig) -> Result<StandardWeight
     let mut parameters = vec![0f32; layout.total()];
     for (position, spec) in layout.specs().iter().enumerate() {
         let name = present_name(file, model, &known[position]);
-        parameters[layout.range(position)].copy_from_slice(&file.read(&name, spec.shape())?);
+        let values = file.read_numbers(&name, spec.shape())?;
+        parameters[layout.range(position)].copy_from_slice(&values);
         known[position] = name;
     }
     check_copies(file, model, (&layout, &known), &parameters)?;
@@ -189,7 +194,7 @@ fn check_copies(
             continue;
         }
         let spec = &layout.specs()[position];
-        let values = file.read(copy, spec.shape())?;
+        let values = file.read_numbers(copy, spec.shape())?;
         if values != parameters[layout.range(position)] {
             return Err(HarnessError::input(
                 file.path(),

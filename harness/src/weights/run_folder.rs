@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use models::parameters::Layout;
 
 use super::standard::{Change, StandardWeights, fold};
-use super::{Origin, TensorFile, file};
+use super::{Origin, TensorFile, file, finite};
 use crate::config::run::RunConfig;
 use crate::error::{HarnessError, Result};
-use crate::ledger::{MANIFEST_FILE, Manifest, ParametrizationSummary};
-use crate::train::checkpoint;
+use crate::ledger::{MANIFEST_FILE, Manifest, ParametrizationSummary, RunStatus};
+use crate::train::{Divergence, checkpoint};
 
 /// Name of the file inside a run folder.
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
@@ -99,6 +99,7 @@ pub fn trained(folder: &Path) -> Result<TrainedWeights> {
     })?;
     let layout = run.model.layout()?;
     check_table(&run, &layout, &manifest)?;
+    check_result(&manifest)?;
     let path = folder.join(WEIGHTS_FILE);
     if path.is_file() {
         let (parameters, step) = read_final(&path, &layout, &manifest)?;
@@ -107,6 +108,7 @@ pub fn trained(folder: &Path) -> Result<TrainedWeights> {
     match checkpoint::newest(folder, &layout, &manifest.hash)? {
         Some(snapshot) => {
             let [parameters, ..] = snapshot.buffers;
+            check_numbers(&manifest.run, &layout, &parameters)?;
             Ok(TrainedWeights { run, manifest, parameters, step: snapshot.step })
         }
         None => Err(HarnessError::input(
@@ -115,6 +117,26 @@ pub fn trained(folder: &Path) -> Result<TrainedWeights> {
             "runs of experiments keep none; train the run again with crossscale train (its \
              config is in manifest.json), which always keeps them",
         )),
+    }
+}
+
+/// A run that ended because a number was none has no weights to use, though those it ended with
+/// may be numbers still: they are what the last good step left on the way there.
+fn check_result(manifest: &Manifest) -> Result<()> {
+    let ended = manifest.result.as_ref().filter(|result| result.loss_nats.is_none());
+    match ended.and_then(|result| result.divergence.as_ref()) {
+        Some(reason) => Err(Divergence::of_run(&manifest.run, reason)),
+        None => Ok(()),
+    }
+}
+
+fn check_numbers(run: &str, layout: &Layout, parameters: &[f32]) -> Result<()> {
+    match finite::first_bad(layout, parameters) {
+        Some(name) => {
+            let values = &parameters[layout.range_of(name)?];
+            finite::check(&format!("run {run}"), name, values)
+        }
+        None => Ok(()),
     }
 }
 
@@ -146,13 +168,32 @@ fn read_final(path: &Path, layout: &Layout, manifest: &Manifest) -> Result<(Vec<
     let step = value("step").and_then(|step| step.parse().ok()).unwrap_or_default();
     let mut parameters = vec![0f32; layout.total()];
     for (position, spec) in layout.specs().iter().enumerate() {
-        let values = file.read(spec.name(), spec.shape())?;
+        let values = file.read_numbers(spec.name(), spec.shape())?;
         parameters[layout.range(position)].copy_from_slice(&values);
     }
     Ok((parameters, step))
 }
 
 impl TrainedWeights {
+    /// Warns if the weights are not those that the run ends with.
+    pub fn tell_unfinished(&self) {
+        if let Some(notice) = self.unfinished() {
+            tracing::warn!("{notice}");
+        }
+    }
+
+    /// How far the run is, in words, if its weights are not those it ends with.
+    fn unfinished(&self) -> Option<String> {
+        let steps = self.run.train.steps;
+        let word = match self.manifest.status {
+            RunStatus::Finished | RunStatus::Diverged => return None,
+            RunStatus::Running => "not finished",
+            RunStatus::Interrupted => "interrupted",
+        };
+        let run = &self.manifest.run;
+        Some(format!("run {run} is {word}: these weights are after {} of {steps} steps", self.step))
+    }
+
     /// The weights without the run's parametrization, and what that changed.
     pub fn fold(&self) -> Result<(StandardWeights, Vec<Change>)> {
         let origin = Origin {
@@ -168,5 +209,7 @@ impl TrainedWeights {
 /// Weights of the run folder (or one-run ledger) at `path` in standard form.
 pub fn standard_weights(path: &Path) -> Result<StandardWeights> {
     let folder = find(path, Path::new("runs"))?;
-    Ok(trained(&folder)?.fold()?.0)
+    let trained = trained(&folder)?;
+    trained.tell_unfinished();
+    Ok(trained.fold()?.0)
 }

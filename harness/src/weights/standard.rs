@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::Origin;
+use super::{Origin, finite};
 use crate::config::model::ModelConfig;
 use crate::config::run::RunConfig;
 use crate::error::{HarnessError, Result};
@@ -90,6 +90,7 @@ pub fn fold(
         for value in &mut folded[layout.range(position)] {
             *value = (f64::from(*value) * factor) as f32;
         }
+        finite::check("folded", spec.name(), &folded[layout.range(position)])?;
     }
     changes.extend(constants_changed(&run.model, &form.config)?);
     Ok((StandardWeights { model: form.config, parameters: folded, origin }, changes))
@@ -114,6 +115,9 @@ pub fn unfold(run: &RunConfig, weights: &StandardWeights, path: &Path) -> Result
             for value in &mut parameters[layout.range(position)] {
                 *value = (f64::from(*value) / factor) as f32;
             }
+            let name = layout.specs()[position].name();
+            let origin = path.display().to_string();
+            finite::check(&origin, name, &parameters[layout.range(position)])?;
         }
     }
     Ok(parameters)

@@ -23,6 +23,7 @@ use super::setting::Setting;
 use super::study;
 use crate::config::data::DataConfig;
 use crate::config::model::{ComputePath, ModelConfig};
+use crate::config::names;
 use crate::config::suggest::{from_message, plain};
 use crate::config::train::TrainConfig;
 use crate::error::{HarnessError, Result};
@@ -150,6 +151,7 @@ impl Experiment {
                 "one experiment asks one question; [[paired]] needs two arms",
             )
         })?;
+        names::check(origin, &self.name)?;
         self.data.validate()?;
         self.train.validate()?;
         let (ladder, quality) = (self.ladder.is_some(), self.quality.is_some());
