@@ -100,8 +100,8 @@ exit "$code"
 /// `value` of the option `name` as one word of a `#SBATCH` line.
 ///
 /// Slurm's own parser (`get_argument` of `src/sbatch/opt.c`) reads these lines, not the shell:
-/// white space ends a word, `#` begins a comment, `'` and `"` are quotes inside which only the same quote
-/// is special, a backslash takes the next character as it is, and a line has no continuation.
+/// white space ends a word, `#` begins a comment, `'` and `"` are quotes inside which only the same
+/// quote is special, a backslash takes the next character as it is, and a line has no continuation.
 ///
 /// # Errors
 /// [`HarnessError::Config`] for what no quotes can hold: control characters, backslashes (which
