@@ -53,6 +53,7 @@ macro_rules! of_floats {
             Arithmetic::Maximum => $a.max($b),
             Arithmetic::Negate => -$a,
             Arithmetic::Absolute => $a.abs(),
+            Arithmetic::CopySign => $b.copysign($a),
             Arithmetic::Reciprocal => 1.0 / $a,
             Arithmetic::Root => $a.sqrt(),
             _ => return None,

@@ -300,6 +300,7 @@ impl Parts<'_> {
             "max" => ("max", Arithmetic::Maximum),
             "neg" => ("neg", Arithmetic::Negate),
             "abs" => ("abs", Arithmetic::Absolute),
+            "copysign" => ("copysign", Arithmetic::CopySign),
             "and" => ("and", Arithmetic::And),
             "or" => ("or", Arithmetic::Or),
             "xor" => ("xor", Arithmetic::Xor),

@@ -113,6 +113,8 @@ pub enum Arithmetic {
     Maximum,
     Negate,
     Absolute,
+    /// Sign of the first, size of the second.
+    CopySign,
     And,
     Or,
     Xor,

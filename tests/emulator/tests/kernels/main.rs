@@ -6,4 +6,5 @@ mod faults;
 mod head_selection;
 mod manifest;
 mod oracle;
+mod rows;
 mod support;
