@@ -19,10 +19,12 @@ fn main() {
     println!("cargo:rustc-env=CROSSSCALE_CANDLE={}", locked_version("candle-core"));
     let folder = std::env::var("OUT_DIR").expect("cargo names a folder for generated files");
     let mut listed = String::new();
-    for (constant, kind) in [("EXPERIMENTS", "experiments"), ("CLAIMS", "claims")] {
+    let kinds =
+        [("EXPERIMENTS", ""), ("PRESETS", "presets"), ("RECIPES", "recipes"), ("CLAIMS", "claims")];
+    for (constant, kind) in kinds {
         listed.push_str(&list(constant, kind));
     }
-    std::fs::write(Path::new(&folder).join("registered.rs"), listed)
+    std::fs::write(Path::new(&folder).join("experiments.rs"), listed)
         .expect("the folder for generated files can be written");
     if std::env::var_os("CARGO_FEATURE_MPI").is_some() {
         mpi(&folder);
@@ -94,7 +96,7 @@ fn mpi(out: &str) {
 /// adding a file.
 fn list(constant: &str, kind: &str) -> String {
     let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo names the package's folder");
-    let folder = Path::new(&root).join("src/experiment/registered").join(kind);
+    let folder = Path::new(&root).join("experiments").join(kind);
     println!("cargo:rerun-if-changed={}", folder.display());
     let entries = std::fs::read_dir(&folder).expect("the folder of definitions can be read");
     let mut names: Vec<String> = entries
@@ -105,6 +107,7 @@ fn list(constant: &str, kind: &str) -> String {
     let mut text = format!("const {constant}: &[(&str, &str)] = &[\n");
     for name in names {
         let path = folder.join(&name).display().to_string();
+        let name = name.trim_end_matches(".toml");
         writeln!(text, "    ({name:?}, include_str!({path:?})),").expect("a string takes all");
     }
     text + "];\n"

@@ -15,6 +15,7 @@
 //! ```
 
 pub mod benchmark;
+pub mod claims;
 pub mod cmd;
 pub mod collective;
 pub mod config;
@@ -28,6 +29,7 @@ pub mod guard;
 pub mod input;
 pub mod launch;
 pub mod ledger;
+pub mod pages;
 pub mod parity;
 pub mod process;
 pub mod runs;

@@ -162,12 +162,9 @@ fn cli_train_writes_the_same_metrics_twice_and_reuses_a_finished_run() {
 /// Two families at two budgets, three steps each.
 const TINY: &str = r#"
 name = "tiny"
-description = "a test"
+question = "a test"
 analysis = "Nothing."
 seeds = 2
-axis = "total"
-budgets = [10494, 16758]
-families = ["pt", "bert"]
 [search_rule]
 factor = 2.0
 points_each_side = 1
@@ -185,15 +182,18 @@ vocab = 270
 [train]
 steps = 3
 batch = 4
-[pt]
+[ladder]
+budgets = [10494, 16758]
+families = ["pt", "bert"]
+[ladder.models.pt]
 parametrization = "mup-table8"
 search.center = 0.1
 model = { channels = 2, iterations = 2 }
-[bert]
+[ladder.models.bert]
 parametrization = "mup-table8"
 search.center = 2e-3
 model = { layers = 1, head_dim = 6, max_length = 16, types = 1 }
-[transfer]
+[ladder.transfer]
 family = "pt"
 parametrizations = ["mup-table8", "standard"]
 widths = [16, 24]

@@ -2,26 +2,31 @@
 
 use toml::Table;
 
-use super::counts;
-use super::experiments::{self, Common};
-use crate::config::model::ComputePath;
+use super::run::{self, ChangeArgs, Common};
 use crate::config::overrides;
 use crate::error::{HarnessError, Result};
-use crate::experiment::definition::SEEDS_MAX;
-use crate::experiment::registered::paired::Arm;
-use crate::experiment::registered::{Experiment, Kind};
+use crate::experiment::Experiment;
+use crate::experiment::design::Design;
+use crate::experiment::design::pair::{Arm, Pair};
+use crate::launch::quoted;
+use crate::pages::chapter::slug;
+
+/// Registered comparison whose text, recipe and search rule others take.
+const PATTERN: &str = "rope";
+/// Seeds of both models unless more or fewer are asked for.
+const SEEDS: u64 = 5;
 
 /// Arguments of `compare`.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:
-  crossscale compare rope --out runs/claims
   crossscale compare pt pt:tied=true --width 64 --seeds 5
-  crossscale compare pt:iterations=4 ut:steps=4 --width 48 --center 0.1,1e-3")]
+  crossscale compare pt:iterations=4 ut:steps=4 --width 48 --center 0.1,1e-3
+  crossscale compare pt bert --center 0.1,2e-3 --text notes.txt --set train.steps=500")]
 pub struct Args {
-    /// Candidate, FAMILY[:KEY=VALUE,…]; alone: a registered comparison or a TOML file
+    /// Candidate, FAMILY[:KEY=VALUE,…]
     candidate: String,
     /// Baseline, FAMILY[:KEY=VALUE,…]
-    baseline: Option<String>,
+    baseline: String,
     /// Width of both models
     #[arg(long, value_name = "N", default_value_t = 64)]
     width: usize,
@@ -31,41 +36,49 @@ pub struct Args {
     /// First learning rate of the search, one for both or CANDIDATE,BASELINE
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0.1")]
     center: Vec<f64>,
-    /// Seeds of both models
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    seeds: u64,
+    #[command(flatten)]
+    changes: ChangeArgs,
     #[command(flatten)]
     common: Common,
 }
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let experiment = match &args.baseline {
-        None => experiments::find(&args.candidate, Some(Kind::Compare))?,
-        Some(baseline) => ad_hoc(args, baseline)?,
-    };
-    experiments::run(&experiment, &args.common)
+    let center: Vec<String> = args.center.iter().map(|rate| format!("{rate:e}")).collect();
+    let command = format!(
+        "crossscale compare {} {} --width {} --parametrization {} --center {}",
+        quoted(&args.candidate),
+        quoted(&args.baseline),
+        args.width,
+        quoted(&args.parametrization),
+        center.join(",")
+    );
+    run::answer(experiment(args)?, args.changes.appended(command), &args.common)
 }
 
-/// A comparison with text, recipe and search rule of the registered ones.
-fn ad_hoc(args: &Args, baseline: &str) -> Result<Experiment> {
-    let pattern = experiments::find("rope", Some(Kind::Compare))?;
-    let seeds = counts::counted("seeds", args.seeds, SEEDS_MAX)?;
+/// A comparison with text, recipe and search rule of the registered one.
+fn experiment(args: &Args) -> Result<Experiment> {
+    let mut changes = args.changes.changes()?;
+    changes.seeds.get_or_insert(SEEDS);
+    let mut experiment = Experiment::find(PATTERN, &changes)?;
     let center = |side: usize| {
         let center = args.center.get(side).or(args.center.first()).copied();
         center.ok_or_else(|| HarnessError::config("--center is empty", "give --center 0.1"))
     };
-    let arms = vec![arm(args, &args.candidate, center(0)?)?, arm(args, baseline, center(1)?)?];
-    let name = format!("{} against {baseline}", args.candidate);
-    Ok(Experiment {
-        question: format!("Which has the lower held-out loss at width {}: {name}?", args.width),
-        scientific: vec![name.clone()],
-        fixed: vec![format!("width {}, {}", args.width, args.parametrization)],
-        name,
-        seeds,
-        paired: arms,
-        ..pattern
-    })
+    let candidate = arm(args, &args.candidate, center(0)?)?;
+    let mut baseline = arm(args, &args.baseline, center(1)?)?;
+    if candidate.name == baseline.name {
+        baseline.name.push_str(" (again)");
+    }
+    let name = format!("{} against {}", args.candidate, args.baseline);
+    experiment.question =
+        format!("Which has the lower held-out loss at width {}: {name}?", args.width);
+    experiment.name = slug(&name);
+    experiment.scientific = vec![name];
+    experiment.notes.clear();
+    experiment.design = Design::Pair(Pair { candidate, baseline });
+    experiment.check()?;
+    Ok(experiment)
 }
 
 fn arm(args: &Args, text: &str, center: f64) -> Result<Arm> {
@@ -84,7 +97,7 @@ fn arm(args: &Args, text: &str, center: f64) -> Result<Arm> {
         family: family.to_owned(),
         model,
         train: Table::new(),
-        path: ComputePath::default(),
+        path: None,
         parametrization: args.parametrization.clone(),
         base_width: args.width,
         width: args.width,

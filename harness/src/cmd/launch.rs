@@ -6,8 +6,10 @@ use std::process::Command;
 use clap::Subcommand;
 
 use super::print;
-use super::reproduce::{folder, read_definition};
+use super::run::folder;
 use crate::error::{HarnessError, Result};
+use crate::experiment::Experiment;
+use crate::experiment::read::Changes;
 use crate::launch::{SlurmJob, operand, quoted, slurm_script, utf8};
 
 /// Arguments of `launch`.
@@ -100,16 +102,17 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn job(args: &SlurmArgs) -> Result<SlurmJob> {
-    let definition = read_definition(&args.experiment)?;
+    let experiment = Experiment::find(&args.experiment, &Changes::default())?;
+    experiment.ladder()?;
     if args.tasks == 0 || args.processors == 0 {
         return Err(HarnessError::config(
             format!("--tasks {} --processors {}", args.tasks, args.processors),
             "give at least one of each",
         ));
     }
-    let out = folder(args.out.as_deref(), &definition.name)?;
+    let out = folder(args.out.as_deref(), &experiment.name)?;
     Ok(SlurmJob {
-        name: definition.name,
+        name: experiment.name,
         definition: operand(&args.experiment),
         out: operand(utf8(&out)?),
         tasks: args.tasks,

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::experiments::FOLDER;
 use super::print;
+use super::run::FOLDER;
+use crate::claims::claim::Finding;
+use crate::claims::status::{self, Status};
+use crate::claims::{self, verdicts};
 use crate::error::{HarnessError, Result};
-use crate::experiment::registered;
-use crate::experiment::status::{self, Status};
 use crate::runs::corpora::Corpora;
 use crate::runs::source::LedgerSource;
 
@@ -28,13 +29,13 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let corpora = Corpora::new(None);
     let ledger = LedgerSource::new(&args.out, &corpora)?;
-    let experiments = registered::experiments()?;
+    let experiments = claims::experiments()?;
     let all: Vec<Status> =
         experiments.iter().map(|one| status::of(one, &ledger)).collect::<Result<_>>()?;
-    let waiting: Vec<registered::claim::Finding> = registered::claims()?
+    let waiting: Vec<Finding> = claims::claims()?
         .iter()
         .filter(|claim| claim.experiments.is_empty())
-        .map(registered::verdicts::waiting)
+        .map(verdicts::waiting)
         .collect();
     if args.json {
         let value = serde_json::json!({ "experiments": all, "claims_without_experiment": waiting });

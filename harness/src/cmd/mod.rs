@@ -16,27 +16,23 @@ mod counts;
 pub mod data;
 pub mod doctor;
 pub mod evaluate;
-pub mod experiments;
 pub mod explain;
 pub mod export;
 pub mod fill;
 pub mod import;
-pub mod ladder;
 pub mod launch;
 pub mod ls;
 pub mod man;
 pub mod mutate;
 pub mod parity;
-pub mod perturb;
 pub mod plan;
 pub mod regress;
 pub mod report;
 pub mod reproduce;
-pub mod search;
+pub mod run;
 pub mod status;
 mod terminal;
 pub mod train;
-pub mod transfer;
 
 use terminal::{Colour, PlainWarnings};
 
@@ -79,62 +75,71 @@ pub struct Cli {
     color: Colour,
 }
 
-#[derive(Debug, Subcommand)]
-enum Verb {
+/// The verbs with their help: the enumeration that clap reads, and what runs each of them.
+macro_rules! verbs {
+    ($($(#[$help:meta])+ $verb:ident => $module:ident,)+) => {
+        #[derive(Debug, Subcommand)]
+        enum Verb {
+            $($(#[$help])+ $verb($module::Args),)+
+        }
+
+        fn perform(verb: Verb) -> Result<()> {
+            match verb {
+                $(Verb::$verb(args) => $module::run(&args),)+
+            }
+        }
+    };
+}
+
+verbs! {
     /// Print what a model costs: parameters by role, FLOPs, memory.
-    Plan(plan::Args),
+    Plan => plan,
     /// Train one model on one text.
-    Train(train::Args),
+    Train => train,
     /// Train every family at matched budgets and write the report.
-    Reproduce(reproduce::Args),
+    Reproduce => reproduce,
     /// List experiments and claims: what is asked, has run, is missing.
-    Ls(ls::Args),
-    /// Run an experiment on the learning rate against width.
-    Transfer(transfer::Args),
-    /// Run an experiment on perturbed hyper-parameter sets at two widths.
-    Perturb(perturb::Args),
-    /// Run an equal search for the constants and shape of every family.
-    Search(search::Args),
-    /// Run an experiment on families at matched budgets.
-    Ladder(ladder::Args),
+    Ls => ls,
+    /// Run an experiment to its answer: a registered one, a preset or a file.
+    Run => run,
     /// Compare two models, each at its own best rate, paired by seed.
-    Compare(compare::Args),
+    Compare => compare,
     /// Write the claims page from whatever has run.
-    Report(report::Args),
+    Report => report,
     /// Show what a parametrization says about every tensor, and why.
-    Explain(explain::Args),
+    Explain => explain,
     /// Check that no activation's size depends on width.
-    Coordcheck(coordcheck::Args),
+    Coordcheck => coordcheck,
     /// Compare recorded expectations with the code; record them anew.
-    Bless(bless::Args),
+    Bless => bless,
     /// Change every rule of a table in turn and show which checks notice.
-    Mutate(mutate::Args),
+    Mutate => mutate,
     /// Compare our models with known-answer files.
-    Parity(parity::Args),
+    Parity => parity,
     /// Write a run's weights for other programs.
-    Export(export::Args),
+    Export => export,
     /// Take weights of another program in.
-    Import(import::Args),
+    Import => import,
     /// Held-out loss of a run's or a file's weights.
-    Evaluate(evaluate::Args),
+    Evaluate => evaluate,
     /// Fill the masks of a text with a trained model.
-    Fill(fill::Args),
+    Fill => fill,
     /// Build corpora beside the embedded one.
-    Data(data::Args),
+    Data => data,
     /// Measure a training step: tokens per second, memory, stages.
-    Bench(bench::Args),
+    Bench => bench,
     /// Judge short trainings by bands measured from seeds.
-    Regress(regress::Args),
+    Regress => regress,
     /// What is done, running, stale, failed and missing.
-    Status(status::Args),
+    Status => status,
     /// What this machine and this build can do.
-    Doctor(doctor::Args),
+    Doctor => doctor,
     /// Hand an experiment to a cluster.
-    Launch(launch::Args),
+    Launch => launch,
     /// Print a completion script for a shell.
-    Completions(completions::Args),
+    Completions => completions,
     /// Print the manual page, or write one a verb.
-    Man(man::Args),
+    Man => man,
 }
 
 /// The whole command line, for help, completions and manual pages.
@@ -156,7 +161,7 @@ pub fn main() -> ExitCode {
     cli.color.apply();
     // Before anything is computed, so that a wrong CROSSSCALE_SIMD is an error and no panic.
     let level = models::fused::dispatch::asked_for().map_err(HarnessError::from);
-    match level.and_then(|_| run(cli.verb)) {
+    match level.and_then(|_| perform(cli.verb)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -175,38 +180,6 @@ fn parse() -> Cli {
     }
     let matches = command.get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
-}
-
-fn run(verb: Verb) -> Result<()> {
-    match verb {
-        Verb::Plan(args) => plan::run(&args),
-        Verb::Train(args) => train::run(&args),
-        Verb::Reproduce(args) => reproduce::run(&args),
-        Verb::Ls(args) => ls::run(&args),
-        Verb::Transfer(args) => transfer::run(&args),
-        Verb::Perturb(args) => perturb::run(&args),
-        Verb::Search(args) => search::run(&args),
-        Verb::Ladder(args) => ladder::run(&args),
-        Verb::Compare(args) => compare::run(&args),
-        Verb::Report(args) => report::run(&args),
-        Verb::Explain(args) => explain::run(&args),
-        Verb::Coordcheck(args) => coordcheck::run(&args),
-        Verb::Bless(args) => bless::run(&args),
-        Verb::Mutate(args) => mutate::run(&args),
-        Verb::Parity(args) => parity::run(&args),
-        Verb::Export(args) => export::run(&args),
-        Verb::Import(args) => import::run(&args),
-        Verb::Evaluate(args) => evaluate::run(&args),
-        Verb::Fill(args) => fill::run(&args),
-        Verb::Data(args) => data::run(&args),
-        Verb::Bench(args) => bench::run(&args),
-        Verb::Regress(args) => regress::run(&args),
-        Verb::Status(args) => status::run(&args),
-        Verb::Doctor(args) => doctor::run(&args),
-        Verb::Launch(args) => launch::run(&args),
-        Verb::Completions(args) => completions::run(&args),
-        Verb::Man(args) => man::run(&args),
-    }
 }
 
 fn print_error(error: &HarnessError) {

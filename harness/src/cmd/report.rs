@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::experiments::{self, FOLDER};
 use super::print;
+use super::run::FOLDER;
 use crate::error::Result;
-use crate::experiment::claims_report;
-use crate::experiment::registered::{self, Experiment};
+use crate::experiment::Experiment;
+use crate::experiment::read::Changes;
+use crate::launch::quoted;
+use crate::pages;
 use crate::runs::corpora::Corpora;
 use crate::runs::source::LedgerSource;
 
@@ -28,15 +30,18 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let experiments: Vec<Experiment> = if args.experiments.is_empty() {
-        registered::experiments()?
-    } else {
-        let found = args.experiments.iter().map(|name| experiments::find(name, None));
-        found.collect::<Result<_>>()?
-    };
     let corpora = Corpora::new(None);
     let ledger = LedgerSource::new(&args.out, &corpora)?;
-    let document = claims_report::build(&experiments, &ledger)?;
+    let document = if args.experiments.is_empty() {
+        pages::claims::build(&ledger)?
+    } else {
+        let asked = |name: &String| -> Result<(Experiment, String)> {
+            let experiment = Experiment::find(name, &Changes::default())?;
+            Ok((experiment, format!("crossscale run {}", quoted(name))))
+        };
+        let asked: Vec<_> = args.experiments.iter().map(asked).collect::<Result<_>>()?;
+        pages::claims::of(&asked, &ledger)?
+    };
     let folder = args.into.clone().unwrap_or_else(|| args.out.join("report"));
     let files = document.write(&folder)?;
     let report = files.first().map_or(folder, Clone::clone);

@@ -7,11 +7,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::print;
-use super::reproduce::read_definition;
 use super::terminal::output_columns;
 use crate::cost::plan::PlannedRuns;
 use crate::error::{HarnessError, Result};
-use crate::experiment::{plan, study};
+use crate::experiment::Experiment;
+use crate::experiment::read::Changes;
 use crate::ledger::Ledger;
 use crate::ledger::overview::{ObservedRun, ObservedState, observe};
 use crate::runs::corpora::{self, Corpora};
@@ -27,7 +27,7 @@ pub struct Args {
     /// Folder of a ledger, or of several
     #[arg(default_value = "runs")]
     folder: PathBuf,
-    /// Definition (quick, laptop, paper or a TOML file) whose missing runs are counted
+    /// Experiment (a preset, a registered one or a TOML file) whose missing runs are counted
     #[arg(long)]
     preset: Option<String>,
     /// List finished runs as well
@@ -113,11 +113,11 @@ fn ledgers_in(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn planned(preset: &str) -> Result<Vec<PlannedRuns>> {
-    let definition = read_definition(preset)?;
-    let corpus = Corpora::new(None).load(&definition.data)?;
-    let vocab = corpora::vocabulary(&definition.data, &corpus);
-    plan::plan(&definition, &study::ladders(&definition, vocab)?, vocab)
+fn planned(name: &str) -> Result<Vec<PlannedRuns>> {
+    let experiment = Experiment::find(name, &Changes::default())?;
+    let data = &experiment.setting.data;
+    let corpus = Corpora::new(None).load(data)?;
+    experiment.plan(corpora::vocabulary(data, &corpus))
 }
 
 fn look(folder: &Path, planned: Option<&[PlannedRuns]>) -> Result<LedgerStatus> {

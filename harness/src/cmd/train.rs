@@ -207,7 +207,7 @@ fn limit_evaluation(args: &Args, run: &mut RunConfig, tokens: usize) -> Result<O
     }
     let share = run.data.masking.share;
     let per_token = run.model.forward_flops(run.data.length)?.training_per_token(share);
-    let training = run.train.steps as f64 * (run.train.batch * run.data.length) as f64 * per_token;
+    let training = run.training_flops()?;
     let evaluation = tokens as f64 * per_token / 3.0;
     if evaluation <= training.max(ALWAYS_FLOPS) {
         return Ok(None);

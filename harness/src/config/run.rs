@@ -164,6 +164,17 @@ fn first_wrong(mut table: Table, sets: &[String]) -> Option<(&str, toml::de::Err
 }
 
 impl RunConfig {
+    /// Training tokens of the whole run.
+    pub fn tokens(&self) -> u64 {
+        self.train.steps * (self.train.batch * self.data.length) as u64
+    }
+
+    /// Training FLOPs of the whole run.
+    pub fn training_flops(&self) -> Result<f64> {
+        let flops = self.model.forward_flops(self.data.length)?;
+        Ok(self.tokens() as f64 * flops.training_per_token(self.data.masking.share))
+    }
+
     /// Resolves layers of tables: `family`'s defaults, then `layers` in order, then `--set`s.
     /// Heads and base width that none of them give are chosen to fit the width.
     pub fn resolve(family: &str, layers: Vec<Table>, sets: &[String]) -> Result<Self> {

@@ -27,7 +27,7 @@ pub enum Axis {
 
 impl Axis {
     /// What is counted, in words.
-    const fn words(self) -> &'static str {
+    pub const fn words(self) -> &'static str {
         match self {
             Self::Total => "total parameters",
             Self::NonEmbedding => "parameters without embeddings and decoder",

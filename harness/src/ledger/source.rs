@@ -6,13 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 /// What the program is built from, below the workspace's folder.
-pub const SOURCES: [&str; 11] = [
+pub const SOURCES: [&str; 12] = [
     "Cargo.lock",
     "Cargo.toml",
     "baselines/Cargo.toml",
     "baselines/src",
     "harness/Cargo.toml",
     "harness/build.rs",
+    "harness/experiments",
     "harness/src",
     "models/Cargo.toml",
     "models/src",

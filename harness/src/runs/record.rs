@@ -50,6 +50,11 @@ impl RunRecord {
         if self.seconds > 0.0 { self.tokens as f64 / self.seconds } else { 0.0 }
     }
 
+    /// Training FLOPs of the whole run.
+    pub fn training_flops(&self) -> f64 {
+        self.flops_per_token * self.tokens as f64
+    }
+
     /// A few lines for a terminal.
     pub fn summary(&self) -> String {
         let result = match (self.loss_nats, &self.divergence) {

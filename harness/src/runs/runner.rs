@@ -143,14 +143,7 @@ fn label(run: &RunConfig) -> String {
 
 /// Indices of `runs`, the most expensive first, so that no long run is left for the end.
 fn longest_first(runs: &[RunConfig]) -> Vec<usize> {
-    let cost = |run: &RunConfig| {
-        let tokens = run.train.steps as f64 * (run.train.batch * run.data.length) as f64;
-        let flops = run
-            .model
-            .forward_flops(run.data.length)
-            .map_or(0.0, |flops| flops.training_per_token(run.data.masking.share));
-        tokens * flops
-    };
+    let cost = |run: &RunConfig| run.training_flops().unwrap_or(0.0);
     let mut order: Vec<usize> = (0..runs.len()).collect();
     order.sort_by(|&a, &b| cost(&runs[b]).total_cmp(&cost(&runs[a])).then(a.cmp(&b)));
     order

@@ -109,6 +109,13 @@ pub struct Gathered<T> {
     pub wanted: Vec<RunConfig>,
 }
 
+impl<T> Gathered<T> {
+    /// The same with the outcome turned into another.
+    pub fn map<U>(self, turn: impl FnOnce(T) -> U) -> Gathered<U> {
+        Gathered { outcome: turn(self.outcome), wanted: self.wanted }
+    }
+}
+
 /// Does what `gather` wants until it wants nothing more. Runs that the ledger of `runner` already
 /// holds are read, so several experiments share theirs.
 pub fn complete<T>(

@@ -44,3 +44,8 @@ pub use verdict::{
     Comparison, EQUIVALENCE_MARGIN_NATS, VERDICT_RULE, Verdict, compare_family, seeds_to_resolve,
 };
 pub use vertex::{Vertex, VertexProblem, quadratic_vertex};
+
+/// Resamplings behind every interval of a report that is not Student's.
+pub const REPLICATES: usize = 2000;
+/// Seed of the resampling.
+pub const BOOTSTRAP_SEED: u64 = 1;

@@ -59,8 +59,8 @@ fn copy(folder: &Path, from: &str, to: &str) {
 fn cli_a_damaged_file_of_any_kind_that_is_given_is_named_with_what_to_do() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
-    copy(folder, "harness/src/config/presets/tour.toml", "tour.toml");
-    copy(folder, "harness/src/experiment/registered/experiments/rope.toml", "rope.toml");
+    copy(folder, "harness/experiments/presets/tour.toml", "tour.toml");
+    copy(folder, "harness/experiments/rope.toml", "rope.toml");
     copy(folder, "models/src/parametrization/tables/pt-2026.toml", "own.toml");
     copy(folder, "ci/gates.toml", "gates.toml");
     copy(folder, "golden/known_answers/pt2026/exact_rope.safetensors", "answer.safetensors");
@@ -75,7 +75,7 @@ fn cli_a_damaged_file_of_any_kind_that_is_given_is_named_with_what_to_do() {
     let with = ["train", "--model", "pt", "--out", "x", "--config", "run.toml"];
     check(folder, "run.toml", &[Junk, Cut], &with);
     check(folder, "tour.toml", &all, &["reproduce", "--preset", "tour.toml", "--dry-run"]);
-    check(folder, "rope.toml", &all, &["compare", "rope.toml", "--dry-run"]);
+    check(folder, "rope.toml", &all, &["run", "rope.toml", "--dry-run"]);
     check(folder, "own.toml", &all, &explain);
     // Cut between two trainings it would be a sound file of the first.
     check(folder, "gates.toml", &[Junk, Empty], &["regress", "--gates", "gates.toml"]);

@@ -92,9 +92,9 @@ fn published_folder(home: &Path) {
 fn cli_reproduce_compares_published_sizes_on_a_folder_of_text() {
     let folder = TempDir::new().unwrap();
     published_folder(folder.path());
-    let ladder = TINY.split("[bert]").next().unwrap().to_owned()
+    let ladder = TINY.split("[ladder.models.bert]").next().unwrap().to_owned()
         + r#"
-[bert]
+[ladder.models.bert]
 parametrization = "standard"
 own_sizes = true
 learning_rates = [1e-3, 2e-3, 3e-3]

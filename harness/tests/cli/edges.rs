@@ -267,12 +267,12 @@ fn cli_names_of_experiments_write_nothing_outside_the_folder() {
     let folder = TempDir::new().unwrap();
     let inside = folder.path().join("inside");
     std::fs::create_dir(&inside).unwrap();
-    let quick = include_str!("../../src/config/presets/quick.toml");
-    let rope = include_str!("../../src/experiment/registered/experiments/rope.toml");
+    let quick = include_str!("../../experiments/presets/quick.toml");
+    let rope = include_str!("../../experiments/rope.toml");
     for name in ["../up", "a/b", "/tmp/x", "a b", "=cmd", "..", ""] {
         for (text, verbs) in [
             (quick, &["reproduce --dry-run --preset", "launch slurm --dry-run"][..]),
-            (rope, &["compare --dry-run", "report"]),
+            (rope, &["run --dry-run", "report"]),
         ] {
             let line = text.lines().find(|line| line.starts_with("name = ")).unwrap();
             let changed = text.replacen(line, &format!("name = {name:?}"), 1);

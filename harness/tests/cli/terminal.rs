@@ -48,7 +48,7 @@ fn cli_misspelled_words_get_the_nearest_known_one() {
         (&["train", "--preset", "pt2023-ptb-smal", "--out", "x"], "did you mean pt2023-ptb-small?"),
         (&["reproduce", "--preset", "quik"], "did you mean quick?"),
         (&["reproduce", "--preset", "clams"], "did you mean claims?"),
-        (&["transfer", "tranfer"], "did you mean transfer?"),
+        (&["run", "tranfer"], "did you mean transfer?"),
         (&["explain", "--model", "pt", "--width", "64", "--parametrization", "pt2026"], guess),
         (&["mutate", "--table", "pt2026"], guess),
         (&["bless", "--family", "brt"], "did you mean bert?"),

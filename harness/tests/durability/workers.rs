@@ -10,12 +10,9 @@ use super::{delays, run, start, stderr, write_text};
 
 const EXPERIMENT: &str = r#"
 name = "tiny"
-description = "a test"
+question = "a test"
 analysis = "Nothing."
 seeds = 3
-axis = "total"
-budgets = [10494, 16758]
-families = ["pt", "bert"]
 [search_rule]
 factor = 2.0
 points_each_side = 1
@@ -34,11 +31,14 @@ vocab = 270
 steps = 120
 batch = 8
 checkpoint_every = 5
-[pt]
+[ladder]
+budgets = [10494, 16758]
+families = ["pt", "bert"]
+[ladder.models.pt]
 parametrization = "mup-table8"
 search.center = 0.1
 model = { channels = 2, iterations = 2 }
-[bert]
+[ladder.models.bert]
 parametrization = "mup-table8"
 search.center = 2e-3
 model = { layers = 1, head_dim = 6, max_length = 16, types = 1 }

@@ -6,8 +6,7 @@ use std::sync::OnceLock;
 use harness::config::model::ModelConfig;
 use harness::config::overrides;
 use harness::config::run::RunConfig;
-use harness::experiment::definition::Definition;
-use harness::experiment::registered::Experiment;
+use harness::experiment::Experiment;
 use harness::ledger::{Ledger, Manifest, overview};
 use harness::runs::record;
 use harness::train::recorder::Recorder;
@@ -102,13 +101,18 @@ pub(super) fn assignment(_: usize, bytes: &[u8]) {
 
 pub(super) fn definition_samples() -> &'static [Vec<u8>] {
     static SAMPLES: Samples = OnceLock::new();
-    of_texts(&SAMPLES, &[include_str!("../../../harness/src/config/presets/quick.toml")])
+    let texts = [
+        include_str!("../../../harness/experiments/presets/tour.toml"),
+        include_str!("../../../harness/experiments/presets/quick.toml"),
+    ];
+    of_texts(&SAMPLES, &texts)
 }
 
 pub(super) fn definition(_: usize, bytes: &[u8]) {
-    if let Ok(definition) = Definition::parse("definition.toml", &String::from_utf8_lossy(bytes)) {
+    if let Ok(own) = Experiment::parse("own.toml", &String::from_utf8_lossy(bytes)) {
+        let Ok(ladder) = own.ladder() else { return };
         for family in ["pt", "bert", "preln", "ut"] {
-            let template: Option<ModelConfig> = definition.template(family, None, 64).ok();
+            let template: Option<ModelConfig> = ladder.template(family, None, 64).ok();
             let _ = template.map(|template| template.layout().map(|layout| layout.total()));
         }
     }
@@ -117,16 +121,16 @@ pub(super) fn definition(_: usize, bytes: &[u8]) {
 pub(super) fn experiment_samples() -> &'static [Vec<u8>] {
     static SAMPLES: Samples = OnceLock::new();
     let texts = [
-        include_str!("../../../harness/src/experiment/registered/experiments/quality.toml"),
-        include_str!("../../../harness/src/experiment/registered/experiments/rope.toml"),
-        include_str!("../../../harness/src/experiment/registered/experiments/transfer.toml"),
+        include_str!("../../../harness/experiments/quality.toml"),
+        include_str!("../../../harness/experiments/rope.toml"),
+        include_str!("../../../harness/experiments/transfer.toml"),
     ];
     of_texts(&SAMPLES, &texts)
 }
 
 pub(super) fn experiment(_: usize, bytes: &[u8]) {
     if let Ok(experiment) = Experiment::parse("own.toml", &String::from_utf8_lossy(bytes)) {
-        let _ = (experiment.kind(), experiment.data().map(|data| data.validate()));
+        let _ = (experiment.stopping(), experiment.fixed(), experiment.to_toml());
     }
 }
 
