@@ -83,8 +83,17 @@ pub fn of(experiment: &Experiment, ledger: &LedgerSource) -> Result<Status> {
 }
 
 impl Status {
-    /// A few lines for a terminal.
+    /// A few lines for a terminal: how far it has come, and the verdicts so far.
     pub fn readable(&self) -> String {
+        self.with_lines(&[])
+    }
+
+    /// The same with what came out.
+    pub fn answered(&self) -> String {
+        self.with_lines(&self.answer)
+    }
+
+    fn with_lines(&self, answer: &[String]) -> String {
         let mut text = format!("{} ({})\n  {}\n", self.name, self.design, self.question);
         let (fewest, most) = self.runs_planned;
         let all = if fewest == most { format!("{most}") } else { format!("{fewest} to {most}") };
@@ -101,7 +110,7 @@ impl Status {
             }
         };
         write!(text, "  {state}").expect("writing to a string cannot fail");
-        for line in self.answer.iter().cloned().chain(self.findings.iter().map(line)) {
+        for line in answer.iter().cloned().chain(self.findings.iter().map(line)) {
             write!(text, "\n  {line}").expect("writing to a string cannot fail");
         }
         text

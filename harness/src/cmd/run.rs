@@ -116,7 +116,7 @@ pub(super) fn answer(experiment: Experiment, command: String, common: &Common) -
     }
     let corpora = Corpora::new(None);
     let ledger = LedgerSource::new(&common.out, &corpora)?;
-    print_wrapped(&status::of(&experiment, &ledger)?.readable())?;
+    print_wrapped(&status::of(&experiment, &ledger)?.answered())?;
     if common.dry_run {
         print("")?;
         return print_plan(&experiment, &ledger, jobs);

@@ -27,10 +27,10 @@ use crate::runs::fetched_text::FetchedText;
 #[serde(deny_unknown_fields)]
 struct Written {
     /// Taken out before: here so that a text that has them can be looked at as it stands.
-    #[serde(skip_serializing)]
-    based_on: Option<String>,
-    #[serde(skip_serializing)]
-    recipe: Option<String>,
+    #[serde(skip_serializing, rename = "based_on")]
+    _based_on: Option<String>,
+    #[serde(skip_serializing, rename = "recipe")]
+    _recipe: Option<String>,
     name: String,
     question: String,
     #[serde(default)]
@@ -297,8 +297,8 @@ impl From<Experiment> for Written {
     fn from(experiment: Experiment) -> Self {
         let Experiment { setting, design, .. } = experiment;
         let mut written = Self {
-            based_on: None,
-            recipe: None,
+            _based_on: None,
+            _recipe: None,
             name: experiment.name,
             question: experiment.question,
             scientific: experiment.scientific,
