@@ -27,4 +27,4 @@ pub mod ut;
 pub use bert::{Bert, BertConfig};
 pub use blocks::DEFAULT_HEAD_DIM;
 pub use preln::{PreLn, PreLnConfig};
-pub use ut::{UniversalTransformer, UtConfig};
+pub use ut::{ResidualScale, UniversalTransformer, UtConfig};

@@ -5,15 +5,16 @@ use candle_core::Tensor;
 use models::architecture::{Architecture, Encoded, ForwardFlops, Probe, TensorBatch, Weights};
 use models::error::{ModelError, Result};
 use models::family::FamilyConfig;
-use models::layers::{self, RotaryTable};
+use models::layers;
 use models::parameters::{Layout, ParameterSpec};
 use models::parametrization::{Dimensions, SiteScales};
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{Activation, BlockShape, MlmHead, Pass, Scales, Sizes, rescaled};
-use crate::blocks::{block_accessors, block_config, block_methods};
+use crate::blocks::{Activation, BlockShape, MlmHead, Pass, ROPE_THETA, Scales, Sizes};
+use crate::blocks::{block_accessors, block_config, block_methods, check_rotary, rescaled, rotary};
 
 /// The table `[model.preln]`.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PreLnConfig {
@@ -37,6 +38,11 @@ pub struct PreLnConfig {
     pub activation: Activation,
     /// Whether the matrices of the blocks have added vectors; norms and head always have.
     pub biases: bool,
+    /// Whether queries and keys are divided by their root mean square head by head, with one gain
+    /// of `head_dim` entries each for all heads of a layer, before they are rotated: the form of
+    /// Qwen3 (arXiv 2505.09388).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub qk_norm: bool,
     /// Base of the rotary angles: position times `rope_theta^(-2k/head_dim)`.
     pub rope_theta: f64,
     /// Whether the decoder is the token table.
@@ -46,7 +52,7 @@ pub struct PreLnConfig {
     pub zero_readout: bool,
     /// Initial standard deviation of every matrix and table at the base width.
     pub init_std: f64,
-    /// Added to the variance in every layer norm.
+    /// Added to the variance in every layer norm, and to the mean square of QK-norm.
     pub norm_eps: f64,
 }
 
@@ -61,7 +67,8 @@ impl Default for PreLnConfig {
             feed_forward_width: None,
             activation: Activation::Gelu,
             biases: false,
-            rope_theta: 10_000.0,
+            qk_norm: false,
+            rope_theta: ROPE_THETA,
             tied: false,
             zero_readout: false,
             init_std: 0.02,
@@ -98,13 +105,11 @@ impl PreLnConfig {
         self.head().check("preln")?;
         let numbers = (self.init_std, self.norm_eps);
         let shape = self.sizes().block(self.activation, self.biases, numbers)?;
+        let shape = BlockShape { qk_norm: self.qk_norm, ..shape };
+        check_rotary("preln", &shape)?;
         let fail = |problem: String, hint: &str| {
             Err(ModelError::Shape { model: "preln", problem, hint: hint.to_owned() })
         };
-        if !shape.head_dim.is_multiple_of(2) {
-            let problem = format!("rotary positions turn pairs, head_dim is {}", shape.head_dim);
-            return fail(problem, "choose width and heads so that head_dim is even");
-        }
         if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
             let problem = format!("rope_theta is {}", self.rope_theta);
             return fail(problem, "give rope_theta a positive number, usually 10000");
@@ -151,8 +156,7 @@ impl Architecture for PreLn {
         let mut x = layers::embedding(&w.get("embedding.token")?, &batch.ids)?;
         probe.record("embedding", 0, &x)?;
         let mut pass = Pass::new(w, (&self.shape, &self.scales), batch, probe)?;
-        let (head_dim, theta) = (self.shape.head_dim, self.config.rope_theta);
-        pass.rotary = Some(RotaryTable::new(batch.length, head_dim, theta, x.dtype(), x.device())?);
+        pass.rotary = Some(rotary(&self.shape, self.config.rope_theta, &x)?);
         for layer in 0..self.config.layers {
             x = pass.pre_norm_block(&format!("layers.{layer}"), layer, &x)?;
         }

@@ -148,7 +148,7 @@ impl Architecture for Bert {
     block_methods!("bert");
 
     fn encode(&self, w: &Weights, batch: &TensorBatch, probe: &mut dyn Probe) -> Result<Encoded> {
-        let mut x = embed(w, batch, (self.config.max_length, self.config.norm_eps))?;
+        let mut x = embed(w, batch, (Some(self.config.max_length), self.config.norm_eps))?;
         probe.record("embedding", 0, &x)?;
         let mut pass = Pass::new(w, (&self.shape, &self.scales), batch, probe)?;
         for layer in 0..self.config.layers {

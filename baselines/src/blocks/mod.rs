@@ -2,7 +2,8 @@
 //!
 //! Parameter names are the same in every family. Below a layer's prefix (`layers.0`, or `block`
 //! where one block is shared): `attention.{query,key,value,output}`, `attention.norm`,
-//! `feed_forward.{inner,gate,outer}`, `feed_forward.norm`. Once per model:
+//! `feed_forward.{inner,gate,outer}`, `feed_forward.norm`, with QK-norm
+//! `attention.{query_norm,key_norm}`. Once per model:
 //! `embedding.{token,position,type,step}`, `embedding.norm`, `final_norm`,
 //! `head.{dense,norm,decoder}`. Matrices and gains end in `.weight`, added vectors in `.bias`;
 //! tables have no ending.
@@ -13,10 +14,11 @@ mod positions;
 mod shape;
 
 pub use head::MlmHead;
-pub use positions::PositionStart;
+pub use positions::{PositionStart, Positions, ROPE_THETA};
 pub use shape::{Activation, BlockShape, DEFAULT_HEAD_DIM, Scales};
 
 pub(crate) use pass::{Pass, embed};
+pub(crate) use positions::{check_rotary, rotary};
 pub(crate) use shape::{Sizes, rescaled};
 
 /// Read access to the parts that every model of blocks is made of.
@@ -64,7 +66,7 @@ macro_rules! block_config {
             Ok($model {
                 shape: self.block()?,
                 head: self.head(),
-                scales: Scales::new(&base.block()?, sites),
+                scales: Scales::new((&self.block()?, &base.block()?), sites)?,
                 layout: self.layout()?,
                 config: self.clone(),
             })

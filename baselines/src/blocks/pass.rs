@@ -30,25 +30,27 @@ fn key_mask(batch: &TensorBatch) -> Result<Option<Tensor>> {
     Ok(Some(attention.reshape((batch.sequences, 1, 1, batch.length))?))
 }
 
-/// `norm(token + position + type 0)` `(B, n, D)`, BERT's embedding, from tables of `max_length`
-/// positions.
+/// `norm(token + position + type 0)` `(B, n, D)`, BERT's embedding, from a table of `positions`
+/// rows; `None` = without positions.
 pub(crate) fn embed(
     w: &Weights,
     batch: &TensorBatch,
-    (max_length, norm_eps): (usize, f64),
+    (positions, norm_eps): (Option<usize>, f64),
 ) -> Result<Tensor> {
-    if batch.length > max_length {
-        return Err(ModelError::Batch(format!(
-            "sequences of {} tokens, but the position table has {max_length} rows\n\
-             hint: raise max_length or cut the sequences",
-            batch.length
-        )));
+    // Sentence pairs are never formed, so every token is of type 0.
+    let mut offsets = w.get("embedding.type")?.narrow(0, 0, 1)?;
+    if let Some(rows) = positions {
+        if batch.length > rows {
+            return Err(ModelError::Batch(format!(
+                "sequences of {} tokens, but the position table has {rows} rows\n\
+                 hint: raise max_length or cut the sequences",
+                batch.length
+            )));
+        }
+        let table = w.get("embedding.position")?.narrow(0, 0, batch.length)?;
+        offsets = table.broadcast_add(&offsets)?;
     }
     let tokens = layers::embedding(&w.get("embedding.token")?, &batch.ids)?;
-    let positions = w.get("embedding.position")?.narrow(0, 0, batch.length)?;
-    // Sentence pairs are never formed, so every token is of type 0.
-    let first_type = w.get("embedding.type")?.narrow(0, 0, 1)?;
-    let offsets = positions.broadcast_add(&first_type)?;
     let sum = tokens.broadcast_add(&offsets)?;
     let (gain, bias) = (w.get("embedding.norm.weight")?, w.get("embedding.norm.bias")?);
     layers::layer_norm(&sum, &gain, &bias, norm_eps)
@@ -90,6 +92,11 @@ impl<'a> Pass<'a> {
         Ok(x.reshape(shape)?.transpose(1, 2)?.contiguous()?)
     }
 
+    /// `(B, H, n, head_dim)` normalised over its last axis, one gain for all heads.
+    fn head_norm(&self, name: &str, x: &Tensor) -> Result<Tensor> {
+        layers::rms_norm(x, &self.w.get(&format!("{name}.weight"))?, self.shape.norm_eps)
+    }
+
     /// Attention branch of layer `layer` for input `(B, n, D)`, scaled for the residual stream.
     fn attention(&mut self, prefix: &str, layer: usize, x: &Tensor) -> Result<Tensor> {
         let mut project = |part: &str| {
@@ -97,6 +104,10 @@ impl<'a> Pass<'a> {
             self.split_heads(&projected)
         };
         let (mut query, mut key, value) = (project("query")?, project("key")?, project("value")?);
+        if self.shape.qk_norm {
+            query = self.head_norm(&format!("{prefix}.attention.query_norm"), &query)?;
+            key = self.head_norm(&format!("{prefix}.attention.key_norm"), &key)?;
+        }
         if let Some(rotary) = &self.rotary {
             (query, key) = (rotary.rotate(&query)?, rotary.rotate(&key)?);
         }

@@ -33,8 +33,14 @@ pub struct BlockShape {
     pub feed_forward_width: usize,
     /// Non-linearity of the feed-forward layer.
     pub activation: Activation,
-    /// Whether the matrices of the block have added vectors (the norms always have).
+    /// Whether the matrices of the block have added vectors (the layer norms always have).
     pub biases: bool,
+    /// Whether queries and keys are normalised head by head before they are rotated.
+    pub qk_norm: bool,
+    /// Whether the embedded input joins the stream again before every application but the first.
+    pub injection: bool,
+    /// Branches, and an input that joins the stream again, are multiplied by this.
+    pub residual: f64,
     /// Initial standard deviation of every matrix at the base width.
     pub init_std: f64,
     /// Added to the variance in every layer norm.
@@ -53,13 +59,26 @@ pub struct Scales {
 }
 
 impl Scales {
-    /// The constants of `base`, times what the parametrization says about this width.
-    pub fn new(base: &BlockShape, sites: &SiteScales) -> Self {
-        Self {
-            attention: sites.attention_logits / (base.head_dim as f64).sqrt(),
-            residual: sites.residual,
-            tied_logits: sites.tied_logits,
+    /// The constants of `base`, times what the parametrization says about this width. The factor
+    /// on branches is the model's `own`.
+    ///
+    /// # Errors
+    /// If the parametrization scales branches with depth and the model does so itself, or adds
+    /// its input again, which no parametrization scales.
+    pub fn new((own, base): (&BlockShape, &BlockShape), sites: &SiteScales) -> Result<Self> {
+        let scaled = |factor: f64| (factor - 1.0).abs() > 0.0;
+        if scaled(sites.residual) && (scaled(own.residual) || own.injection) {
+            return Err(ModelError::Unsupported {
+                what: "residual_scale or injection".to_owned(),
+                by: "a parametrization that scales branches with depth itself".to_owned(),
+                hint: "use mup-table8, or give base and model the same number of steps".to_owned(),
+            });
         }
+        Ok(Self {
+            attention: sites.attention_logits / (base.head_dim as f64).sqrt(),
+            residual: own.residual * sites.residual,
+            tied_logits: sites.tied_logits,
+        })
     }
 }
 
@@ -151,6 +170,9 @@ impl Sizes {
             feed_forward_width: self.feed_forward_width(),
             activation,
             biases,
+            qk_norm: false,
+            injection: false,
+            residual: 1.0,
             init_std,
             norm_eps,
         })
@@ -187,6 +209,14 @@ impl BlockShape {
         let mut specs = Vec::new();
         for part in ["query", "key", "value", "output"] {
             specs.extend(self.matrix(&format!("{prefix}.attention.{part}"), width, width));
+        }
+        if self.qk_norm {
+            // One gain for all heads (Qwen3, arXiv 2505.09388). Its own axis is the head's, which
+            // grows with width only where heads do not become more.
+            for part in ["query_norm", "key_norm"] {
+                let name = format!("{prefix}.attention.{part}.weight");
+                specs.push(ParameterSpec::gain(&name, self.head_dim));
+            }
         }
         specs.extend(self.norm(&format!("{prefix}.attention.norm")));
         if self.activation == Activation::Swiglu {

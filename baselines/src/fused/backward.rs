@@ -9,6 +9,8 @@ use models::fused::rows;
 use models::fused::stage::{Stage, enter};
 
 use super::forward::{attend, rotate};
+use super::head_norm;
+use super::injection;
 use super::last::{self, Rows};
 use super::memory::{Memory, Record, record_at};
 use super::pass::Pass;
@@ -71,6 +73,7 @@ fn attention(
     drop(stage);
     let stage = enter(Stage::HeadMoves);
     rotate(pass, record.projections, -1.0);
+    head_norm::backward(pass, step, record, sums);
     rows::add_column_sums(record.projections, &mut sums[block.projection_bias.clone()]);
     drop(stage);
     let _stage = enter(Stage::ProductsInputs);
@@ -161,6 +164,7 @@ pub(super) fn retrace(
         let first = steps.start + step * width;
         rows::add_column_sums(memory.stream, &mut sums[first..][..width]);
     }
+    injection::backward(pass, step, memory);
     memory.records = records;
 }
 

@@ -56,9 +56,10 @@ mod tests {
     use models::parametrization::Parametrization;
 
     use super::*;
+    use crate::blocks::Positions;
     use crate::{BertConfig, PreLnConfig, UtConfig};
 
-    /// Engines of all families with initial parameters.
+    /// Engines of all families, and of two with more to keep, with initial parameters.
     fn engines(recompute: bool) -> Vec<(FusedEngine, Vec<f32>)> {
         fn built<F: FamilyConfig>(
             config: &F,
@@ -74,10 +75,14 @@ mod tests {
         let bert = BertConfig { vocab, width, heads, max_length, layers: 3, ..Default::default() };
         let preln = PreLnConfig { vocab, width, heads, layers: 3, ..Default::default() };
         let ut = UtConfig { vocab, width, heads, max_length, steps: 3, ..Default::default() };
+        let normed = PreLnConfig { qk_norm: true, ..preln.clone() };
+        let looped = UtConfig { positions: Positions::Rotary, injection: true, ..ut.clone() };
         let all = [
             built(&bert, |model, rules| FusedEngine::bert(model, rules).unwrap()),
             built(&preln, |model, rules| FusedEngine::preln(model, rules).unwrap()),
             built(&ut, |model, rules| FusedEngine::universal(model, rules).unwrap()),
+            built(&normed, |model, rules| FusedEngine::preln(model, rules).unwrap()),
+            built(&looped, |model, rules| FusedEngine::universal(model, rules).unwrap()),
         ];
         let all = all.into_iter();
         all.map(|(engine, values)| (engine.with_recomputation(recompute), values)).collect()

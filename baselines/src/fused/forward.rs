@@ -3,6 +3,8 @@
 use models::fused::rows;
 use models::fused::stage::{Stage, enter};
 
+use super::head_norm;
+use super::injection;
 use super::last::{self, Rows};
 use super::memory::{Memory, Record, record_at};
 use super::pass::Pass;
@@ -51,6 +53,7 @@ fn attention(
     drop(stage);
     let stage = enter(Stage::HeadMoves);
     rows::add_to_rows(record.projections, pass.vector(&block.projection_bias));
+    head_norm::forward(pass, step, record);
     rotate(pass, record.projections, 1.0);
     drop(stage);
     let stage = enter(Stage::HeadProducts);
@@ -159,6 +162,7 @@ fn apply(pass: &Pass, (index, step): (usize, usize), memory: &mut Memory<&mut [f
     let targets = Rows::of(pass, index);
     let records = std::mem::take(&mut memory.records);
     let mut record = record_at(plan, &pass.division, &pass.chunk(index), &mut *records, step);
+    injection::forward(pass, step, memory);
     if let Some(steps) = &plan.steps {
         let step = &pass.vector(steps)[step * width..][..width];
         rows::add_to_rows(memory.stream, step);

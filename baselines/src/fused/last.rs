@@ -14,6 +14,7 @@ use models::fused::stage::{Stage, enter};
 
 use super::backward::feed_forward_half;
 use super::forward::{after_attention, rotate};
+use super::head_norm;
 use super::memory::{Memory, Record};
 use super::pass::Pass;
 
@@ -101,6 +102,7 @@ pub(super) fn forward(
     let stage = enter(Stage::HeadMoves);
     rows.spread(queries, width, record.projections, 3 * width);
     rows::add_to_rows(record.projections, pass.vector(&block.projection_bias));
+    head_norm::forward(pass, step, record);
     rotate(pass, record.projections, 1.0);
     rows.gather(record.projections, 3 * width, width, queries);
     drop(stage);
@@ -234,6 +236,7 @@ fn attention(
     let _stage = enter(Stage::HeadMoves);
     rows.spread(queries, width, record.projections, 3 * width);
     rotate(pass, record.projections, -1.0);
+    head_norm::backward(pass, step, record, sums);
     rows::add_column_sums(record.projections, &mut sums[block.projection_bias.clone()]);
     rows.gather(record.projections, 3 * width, width, queries);
 }

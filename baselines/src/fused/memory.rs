@@ -66,6 +66,10 @@ impl Division {
 pub(super) struct Record<P> {
     /// `(rows, 3 D)`: query, key, value; then their gradients.
     pub projections: P,
+    /// `(rows, 2 D)`: queries and keys before the gains of their norms; empty without QK-norm.
+    pub head_normal: P,
+    /// `(rows, 2 H)`: reciprocals of their root mean squares.
+    pub head_deviations: P,
     /// `(sequences, H, n, n)`; empty if they are dropped.
     pub probabilities: P,
     /// `(rows, D)`: averaged values of all heads.
@@ -119,6 +123,8 @@ pub(super) struct Memory<P> {
     pub d_active: P,
     /// `(sequences, H, n, n)` of one application at a time; empty unless records drop theirs.
     pub probabilities: P,
+    /// `(rows, D)`: gradient of the input that joins the stream again; empty if it does not.
+    pub d_injected: P,
     /// `(L, rows, D)`: the stream before each block; empty without checkpoints.
     pub inputs: P,
     pub scratch: P,
@@ -132,6 +138,8 @@ impl Record<&mut [f32]> {
     pub fn reborrow(&mut self) -> Record<&mut [f32]> {
         Record {
             projections: &mut *self.projections,
+            head_normal: &mut *self.head_normal,
+            head_deviations: &mut *self.head_deviations,
             probabilities: &mut *self.probabilities,
             context: &mut *self.context,
             attention_normal: &mut *self.attention_normal,
@@ -147,7 +155,8 @@ impl Record<&mut [f32]> {
 }
 
 impl<P: Part> Record<P> {
-    /// The front of everything that has a row per token but the projections: `rows` rows.
+    /// The front of everything that has a row per token but the projections and what their norms
+    /// keep: `rows` rows.
     pub fn compact(self, plan: &Plan, rows: usize) -> Self {
         let wide = |part: P| part.split(rows * plan.width).0;
         let narrow = |part: P| part.split(rows).0;
@@ -171,6 +180,8 @@ fn record<P: Part>(plan: &Plan, division: &Division, chunk: &Chunk, memory: P) -
     let mut cut = Cut::new(memory);
     let record = Record {
         projections: cut.take(3 * wide),
+        head_normal: cut.take(if plan.head_norms() { 2 * wide } else { 0 }),
+        head_deviations: cut.take(if plan.head_norms() { 2 * rows * plan.heads } else { 0 }),
         probabilities: cut.take(scores(plan, division, chunk, false)),
         context: cut.take(wide),
         attention_normal: cut.take(wide),
@@ -202,6 +213,7 @@ pub(super) fn memory<P: Part>(
         input: cut.take(wide),
         d_active: cut.take(rows * plan.inner),
         probabilities: cut.take(scores(plan, division, chunk, true)),
+        d_injected: cut.take(injected(plan, chunk)),
         inputs: cut.take(inputs(plan, chunk)),
         scratch: cut.take(division.heads(plan).scratch()),
         head: HeadRecord {
@@ -236,7 +248,8 @@ fn record_len(plan: &Plan, division: &Division, chunk: &Chunk) -> usize {
     let inner = rows * plan.inner;
     let scores = scores(plan, division, chunk, false);
     let parts = [3 * wide, scores, wide, wide, rows, inner * plan.inner_parts, inner];
-    let all = parts.into_iter().chain([wide, rows, wide, wide]);
+    let norms = if plan.head_norms() { [2 * wide, 2 * rows * plan.heads] } else { [0, 0] };
+    let all = parts.into_iter().chain([wide, rows, wide, wide]).chain(norms);
     all.map(Cut::<&[f32]>::footprint).sum()
 }
 
@@ -244,6 +257,11 @@ fn record_len(plan: &Plan, division: &Division, chunk: &Chunk) -> usize {
 fn scores(plan: &Plan, division: &Division, chunk: &Chunk, shared: bool) -> usize {
     let here = plan.drops_probabilities() == shared;
     if here { chunk.rows * division.length * plan.heads } else { 0 }
+}
+
+/// Gradient of the embedded input, if it joins the stream again.
+fn injected(plan: &Plan, chunk: &Chunk) -> usize {
+    if plan.injection.is_some() { chunk.rows * plan.width } else { 0 }
 }
 
 /// Inputs of all blocks, if these are kept.
@@ -271,5 +289,6 @@ pub(super) fn needed(plan: &Plan, division: &Division, chunk: &Chunk) -> usize {
     let inner = footprint(chunk.rows) + footprint(chunk.rows * plan.inner);
     let scratch = footprint(division.heads(plan).scratch());
     let shared = footprint(scores(plan, division, chunk, true));
-    wide + head + inner + scratch + shared + kept(plan, division, chunk)
+    let injected = footprint(injected(plan, chunk));
+    wide + head + inner + scratch + shared + injected + kept(plan, division, chunk)
 }

@@ -12,9 +12,12 @@ mod engine;
 mod footprint;
 mod forward;
 mod head;
+mod head_norm;
+mod injection;
 mod last;
 mod memory;
 mod order;
+mod parts;
 mod pass;
 mod plan;
 mod wave;
@@ -28,6 +31,7 @@ pub use engine::FusedEngine;
 use models::error::{ModelError, Result};
 use models::parametrization::Resolved;
 
+use crate::blocks::{Positions, ROPE_THETA};
 use crate::{Bert, PreLn, UniversalTransformer};
 use plan::{Family, Plan};
 
@@ -77,8 +81,8 @@ impl FusedEngine {
             depth: config.steps,
             shared: true,
             pre_norm: true,
-            rope_theta: None,
-            positions: Some(config.max_length),
+            rope_theta: (config.positions == Positions::Rotary).then_some(ROPE_THETA),
+            positions: model.position_rows(),
         };
         let parts = (model.block(), model.mlm_head(), model.scales());
         Ok(Self::from_plan(Plan::new(model, resolved, family, parts)?))

@@ -8,6 +8,7 @@ use models::fused::panel::packed_len;
 use models::parametrization::Resolved;
 
 use super::order;
+pub(super) use super::parts::{Block, Matrix, Norm, Site, Table, Vector};
 use crate::blocks::{Activation, BlockShape, MlmHead, Scales};
 
 /// What distinguishes the families.
@@ -20,86 +21,8 @@ pub(super) struct Family {
     pub pre_norm: bool,
     /// Base of the rotary angles.
     pub rope_theta: Option<f64>,
-    /// Rows of the position table; with it come a type table and the embedding norm.
+    /// Rows of the position table.
     pub positions: Option<usize>,
-}
-
-/// A weight matrix `(outputs, inputs)`.
-#[derive(Debug)]
-pub(super) struct Matrix {
-    /// Place in the parameters.
-    pub range: Range<usize>,
-    pub outputs: usize,
-    pub inputs: usize,
-    /// The effective weight is the stored one times this.
-    pub factor: f32,
-    /// Place of the packed effective transpose.
-    pub packed: Range<usize>,
-    /// Place of the packed matrix as it is stored, without its factor.
-    pub packed_rows: Range<usize>,
-    /// Places of what is read of packed matrices after this one, forward and backward; see
-    /// [`order`](super::order).
-    pub next: [Range<usize>; 2],
-    pub site: Site,
-}
-
-impl Matrix {
-    /// Number of weights.
-    pub fn entries(&self) -> usize {
-        self.range.len()
-    }
-}
-
-/// Where a matrix acts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Site {
-    /// Query, key or value (0, 1, 2) of a block.
-    Projection(usize, usize),
-    /// From averaged values to the branch.
-    Output(usize),
-    /// Into the feed-forward layer: part 0 or 1 of its hidden units.
-    Inner(usize, usize),
-    /// Out of the feed-forward layer.
-    Outer(usize),
-    HeadDense,
-    Decoder,
-}
-
-/// Added or multiplied entries, copied each step with their multiplier applied.
-pub(super) struct Vector {
-    /// Place in the parameters; none for an absent bias, which stays zero.
-    pub range: Option<Range<usize>>,
-    pub factor: f32,
-    /// Place among the effective vectors and their gradients.
-    pub place: Range<usize>,
-}
-
-/// Gain and bias of a layer norm among the effective vectors.
-#[derive(Clone)]
-pub(super) struct Norm {
-    pub gain: Range<usize>,
-    pub bias: Range<usize>,
-}
-
-/// A lookup table.
-pub(super) struct Table {
-    pub range: Range<usize>,
-    pub factor: f32,
-}
-
-/// Indices of a block's matrices, places of its vectors.
-pub(super) struct Block {
-    pub projections: [usize; 3],
-    pub output: usize,
-    pub inner: Vec<usize>,
-    pub outer: usize,
-    /// Query, key and value biases side by side.
-    pub projection_bias: Range<usize>,
-    pub output_bias: Range<usize>,
-    pub inner_bias: Range<usize>,
-    pub outer_bias: Range<usize>,
-    pub attention_norm: Norm,
-    pub feed_forward_norm: Norm,
 }
 
 /// The whole model.
@@ -124,6 +47,8 @@ pub(super) struct Plan {
     /// Rows added to the stream before each application.
     pub steps: Option<Range<usize>>,
     pub embedding_norm: Option<Norm>,
+    /// Factor on the embedded input that joins the stream again before every step but the first.
+    pub injection: Option<f32>,
     pub final_norm: Option<Norm>,
     pub blocks: Vec<Block>,
     pub head_dense: usize,
@@ -250,6 +175,13 @@ impl Builder<'_> {
         let weight = name("attention.output", "weight");
         let output = self.matrix(&weight, (width, width), residual, Site::Output(index))?;
         let output_bias = self.vector(&name("attention.output", "bias"), width, residual)?;
+        let mut head_norms = None;
+        if shape.qk_norm {
+            let mut gain = |which| {
+                self.vector(&name(&format!("attention.{which}"), "weight"), shape.head_dim, 1.0)
+            };
+            head_norms = Some([gain("query_norm")?, gain("key_norm")?]);
+        }
         let attention_norm = self.norm(&format!("{prefix}.attention.norm"), width)?;
         let parts: &[&str] = match shape.activation {
             Activation::Gelu => &["inner"],
@@ -277,6 +209,7 @@ impl Builder<'_> {
             output_bias,
             inner_bias,
             outer_bias,
+            head_norms,
             attention_norm,
             feed_forward_norm,
         })
@@ -300,10 +233,11 @@ impl Plan {
             vector_total: 0,
             packed_total: 0,
         };
-        let tables = family.positions.is_some();
         let token = build.table("embedding.token")?;
+        let tables = family.positions.is_some();
         let position = tables.then(|| build.table("embedding.position")).transpose()?;
-        let kind = tables.then(|| build.vector("embedding.type", width, 1.0)).transpose()?;
+        let types = build.has("embedding.type");
+        let kind = types.then(|| build.vector("embedding.type", width, 1.0)).transpose()?;
         let steps = build.has("embedding.step").then_some(family.depth * width);
         let steps = steps.map(|size| build.vector("embedding.step", size, 1.0)).transpose()?;
         let embedding_norm = build.optional_norm("embedding.norm", width)?;
@@ -342,6 +276,7 @@ impl Plan {
             kind,
             steps,
             embedding_norm,
+            injection: shape.injection.then_some(scales.residual as f32),
             final_norm,
             blocks,
             head_dense,
@@ -380,6 +315,11 @@ impl Plan {
     /// would give other bits. A single block has nothing that could be dropped meanwhile.
     pub fn checkpoints(&self) -> bool {
         self.recompute && !self.family.shared && self.family.depth > 1
+    }
+
+    /// Whether queries and keys are normalised.
+    pub fn head_norms(&self) -> bool {
+        self.blocks[0].head_norms.is_some()
     }
 
     /// Whether attention probabilities are computed again, and nothing else.

@@ -1,10 +1,11 @@
 //! The fused engine against the reference engine in f64, over random small models.
 
+mod case;
 mod order;
 
 use candle_core::{DType, Device};
 use models::architecture::Architecture;
-use models::batch::{Batch, Target};
+use models::batch::Batch;
 use models::engine::Engine;
 use models::family::FamilyConfig;
 use models::parameters::Layout;
@@ -14,8 +15,8 @@ use models::reference::ReferenceEngine;
 use proptest::prelude::*;
 
 use super::FusedEngine;
-use crate::blocks::Activation;
-use crate::{BertConfig, PreLnConfig, UtConfig};
+use crate::{BertConfig, UtConfig};
+use case::{Case, cases};
 
 /// A gradient may differ by this share of its own norm ...
 const OWN: f64 = 2e-5;
@@ -26,122 +27,6 @@ const ALL: f64 = 1e-6;
 const WORSE_THAN_REFERENCE: f64 = 8.0;
 /// A loss may differ by this share.
 const LOSS: f64 = 2e-6;
-
-/// A random case; sizes are kept small and odd.
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
-#[derive(Debug, Clone)]
-struct Case {
-    vocab: usize,
-    heads: usize,
-    head_dim: usize,
-    depth: usize,
-    inner: usize,
-    tied: bool,
-    biases: bool,
-    swiglu: bool,
-    sequences: usize,
-    length: usize,
-    padding: bool,
-    target_share: f64,
-    seed: u64,
-}
-
-fn cases() -> impl Strategy<Value = Case> {
-    let sizes = (2usize..40, 1usize..4, 1usize..5, 1usize..4, 1usize..20);
-    let options = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    let batch = (1usize..7, 1usize..40, 0usize..4, 0u64..1000);
-    (sizes, options, batch).prop_map(|(sizes, options, batch)| Case {
-        vocab: sizes.0,
-        heads: sizes.1,
-        head_dim: 2 * sizes.2,
-        depth: sizes.3,
-        inner: sizes.4,
-        tied: options.0,
-        biases: options.1,
-        swiglu: options.2,
-        padding: options.3,
-        sequences: batch.0,
-        length: batch.1,
-        target_share: [0.0, 0.15, 0.5, 1.0][batch.2],
-        seed: batch.3,
-    })
-}
-
-impl Case {
-    fn width(&self) -> usize {
-        self.heads * self.head_dim
-    }
-
-    fn bert(&self) -> BertConfig {
-        BertConfig {
-            vocab: self.vocab,
-            width: self.width(),
-            layers: self.depth,
-            heads: Some(self.heads),
-            feed_forward_width: Some(self.inner),
-            max_length: self.length + 2,
-            tied: self.tied,
-            norm_eps: 1e-5,
-            ..BertConfig::default()
-        }
-    }
-
-    fn preln(&self) -> PreLnConfig {
-        PreLnConfig {
-            vocab: self.vocab,
-            width: self.width(),
-            layers: self.depth,
-            heads: Some(self.heads),
-            feed_forward_width: Some(self.inner),
-            activation: if self.swiglu { Activation::Swiglu } else { Activation::Gelu },
-            biases: self.biases,
-            tied: self.tied,
-            norm_eps: 1e-5,
-            ..PreLnConfig::default()
-        }
-    }
-
-    fn universal(&self) -> UtConfig {
-        UtConfig {
-            vocab: self.vocab,
-            width: self.width(),
-            steps: self.depth,
-            heads: Some(self.heads),
-            feed_forward_width: Some(self.inner),
-            max_length: self.length,
-            tied: self.tied,
-            norm_eps: 1e-5,
-            ..UtConfig::default()
-        }
-    }
-
-    fn batch(&self) -> Batch {
-        let mut stream = Stream::named(self.seed, Purpose::Test, "batch", 0);
-        let tokens = self.sequences * self.length;
-        let ids = (0..tokens).map(|_| stream.below(self.vocab as u64) as u32).collect();
-        let mut targets = Vec::new();
-        for position in 0..tokens as u32 {
-            let label = stream.below(self.vocab as u64) as u32;
-            if stream.unit() < self.target_share {
-                targets.push(Target { position, label });
-            }
-        }
-        // Some sequences are cut short, one is empty.
-        let words = |token: usize| {
-            let (sequence, position) = (token / self.length, token % self.length);
-            sequence % 4 != 3 && position < self.length - sequence % 3 * self.length / 4
-        };
-        let attention = self.padding.then(|| (0..tokens).map(words).collect());
-        Batch {
-            ids,
-            attention,
-            targets,
-            sequences: self.sequences,
-            length: self.length,
-            dropout: None,
-        }
-    }
-}
 
 /// Rules whose every multiplier and site scale differs from one.
 fn rules<C: FamilyConfig>(config: &C, seed: u64) -> Resolved {
@@ -157,6 +42,16 @@ fn rules<C: FamilyConfig>(config: &C, seed: u64) -> Resolved {
         tied_logits: draw(),
         ..SiteScales::BASE
     };
+    resolved
+}
+
+/// The same for a Universal Transformer; one that scales its branches itself leaves no room for a
+/// table that does.
+fn universal_rules(case: &Case, config: &UtConfig) -> Resolved {
+    let mut resolved = rules(config, case.seed);
+    if case.injection || case.inverse_steps {
+        resolved.sites.residual = 1.0;
+    }
     resolved
 }
 
@@ -232,7 +127,7 @@ fn preln(case: &Case) -> Vec<f32> {
 
 fn universal(case: &Case) -> Vec<f32> {
     let config = case.universal();
-    let resolved = rules(&config, case.seed);
+    let resolved = universal_rules(case, &config);
     let model = config.model(&config, &resolved.sites).unwrap();
     let fused = FusedEngine::universal(&model, &resolved).unwrap();
     compare(model, (fused, resolved), case)
@@ -257,7 +152,7 @@ proptest! {
     }
 }
 
-/// Several chunks of a small model.
+/// Several chunks of a small model with all options.
 fn fixed_case() -> Case {
     Case {
         vocab: 70,
@@ -268,6 +163,10 @@ fn fixed_case() -> Case {
         tied: true,
         biases: true,
         swiglu: true,
+        qk_norm: true,
+        rotary: true,
+        injection: true,
+        inverse_steps: true,
         sequences: 13,
         length: 33,
         padding: true,
@@ -307,7 +206,7 @@ fn engines(case: &Case) -> [(Layout, FusedEngine); 3] {
     let resolved = rules(&preln, case.seed);
     let model = preln.model(&preln, &resolved.sites).unwrap();
     let second = (model.layout().clone(), FusedEngine::preln(&model, &resolved).unwrap());
-    let resolved = rules(&universal, case.seed);
+    let resolved = universal_rules(case, &universal);
     let model = universal.model(&universal, &resolved.sites).unwrap();
     let third = (model.layout().clone(), FusedEngine::universal(&model, &resolved).unwrap());
     [first, second, third]

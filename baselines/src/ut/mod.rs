@@ -1,6 +1,22 @@
 //! The Universal Transformer (Dehghani et al. 2019) as arXiv 2604.25409 uses it: BERT's embedding,
 //! one pre-LN block applied at every step, a learned embedding of the step added to the state,
 //! final layer norm, BERT's MLM head; halting is optional.
+//!
+//! The looped control is this model with `positions = "rotary"`, `injection = true` and
+//! `residual_scale = "inverse-steps"`: what a loop of one block does without a position table and
+//! with a bounded sum. Each option changes one thing. With T steps, embedded input `e`, step
+//! embeddings `s_t` and a factor `c` of 1 or 1/T:
+//!
+//! ```text
+//! x_0 = e
+//! x <- x_(t-1) + s_t, and for t > 1 with injection + c e       (Yang et al., arXiv 2311.12424)
+//! x <- x + c attention(norm(x))                                (c = 1/T: arXiv 2606.18524)
+//! x_t = x + c feed_forward(norm(x))
+//! ```
+//!
+//! With injection scaled like a branch the stream keeps about as much of the input as of what the
+//! branches found, whatever T is. Halting works with all of them in the reference path (a token
+//! that has halted hears no input again), but the control runs without it.
 
 mod halting;
 
@@ -14,11 +30,36 @@ use models::parametrization::{Dimensions, SiteScales};
 use models::sizes;
 use serde::{Deserialize, Serialize};
 
-use crate::blocks::{Activation, BlockShape, MlmHead, Pass, PositionStart, Scales, Sizes};
-use crate::blocks::{block_accessors, block_config, block_methods, embed, rescaled};
+use crate::blocks::{
+    Activation, BlockShape, MlmHead, Pass, PositionStart, Positions, ROPE_THETA, Scales, Sizes,
+};
+use crate::blocks::{
+    block_accessors, block_config, block_methods, check_rotary, embed, rescaled, rotary,
+};
 use halting::Halting;
 
+/// Factor on the branches of a block that is applied T times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResidualScale {
+    /// 1, as published.
+    #[default]
+    One,
+    /// 1/T: updates by the same weights are correlated, so their sum grows with T, not with its
+    /// root (arXiv 2606.18524).
+    #[serde(alias = "inverse_steps")]
+    InverseSteps,
+}
+
+impl ResidualScale {
+    /// Whether it is the default, which no configuration names.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The table `[model.ut]`.
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UtConfig {
@@ -37,8 +78,11 @@ pub struct UtConfig {
     /// Hidden units of the feed-forward layer; four times `width` if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feed_forward_width: Option<usize>,
-    /// Rows of the position table.
+    /// Rows of the position table, if there is one.
     pub max_length: usize,
+    /// How the model learns where a token stands.
+    #[serde(skip_serializing_if = "Positions::is_default")]
+    pub positions: Positions,
     /// Initial values of the position table.
     #[serde(skip_serializing_if = "PositionStart::is_default")]
     pub position_start: PositionStart,
@@ -49,6 +93,12 @@ pub struct UtConfig {
     /// Whether an untied decoder starts at zero; the first loss is then `ln V` at every width.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub zero_readout: bool,
+    /// Whether the embedded input joins the stream again before every step but the first.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub injection: bool,
+    /// Factor on branches, and on the input that joins the stream again.
+    #[serde(skip_serializing_if = "ResidualScale::is_default")]
+    pub residual_scale: ResidualScale,
     /// Whether tokens halt (adaptive computation time); the published runs do.
     pub halting: bool,
     /// A token halts when its probabilities sum to one minus this.
@@ -73,10 +123,13 @@ impl Default for UtConfig {
             head_dim: None,
             feed_forward_width: None,
             max_length: 1024,
+            positions: Positions::Learned,
             position_start: PositionStart::Random,
             types: 2,
             tied: false,
             zero_readout: false,
+            injection: false,
+            residual_scale: ResidualScale::One,
             halting: false,
             halting_epsilon: 0.01,
             halting_bias: -3.0,
@@ -128,7 +181,21 @@ impl UtConfig {
             return fail("halting_bias or ponder_cost is not finite".to_owned(), "give numbers");
         }
         self.head().check("ut")?;
-        self.sizes().block(Activation::Gelu, true, (self.init_std, self.norm_eps))
+        let numbers = (self.init_std, self.norm_eps);
+        let residual = match self.residual_scale {
+            ResidualScale::One => 1.0,
+            ResidualScale::InverseSteps => 1.0 / self.steps.max(1) as f64,
+        };
+        let shape = self.sizes().block(Activation::Gelu, true, numbers)?;
+        let shape = BlockShape { injection: self.injection, residual, ..shape };
+        if self.positions == Positions::Rotary {
+            check_rotary("ut", &shape)?;
+            if !self.position_start.is_default() {
+                let problem = "rotary positions have no table to start as sinusoids".to_owned();
+                return fail(problem, "leave position_start out, or set positions = \"learned\"");
+            }
+        }
+        Ok(shape)
     }
 
     fn head(&self) -> MlmHead {
@@ -150,12 +217,14 @@ impl FamilyConfig for UtConfig {
         let block = self.block()?;
         let (width, std) = (self.width, self.init_std);
         let table = |name: &str, rows: usize| ParameterSpec::input(name, rows, width, std);
-        let mut specs = vec![
-            table("embedding.token", self.vocab),
-            self.position_start.table(self.max_length, width, std),
+        let mut specs = vec![table("embedding.token", self.vocab)];
+        if self.positions == Positions::Learned {
+            specs.push(self.position_start.table(self.max_length, width, std));
+        }
+        specs.extend([
             table("embedding.type", self.types),
             table("embedding.step", self.steps).counted_as_body(),
-        ];
+        ]);
         specs.extend(block.norm("embedding.norm"));
         specs.extend(block.parameters("block"));
         if self.halting {
@@ -174,9 +243,20 @@ impl FamilyConfig for UtConfig {
 block_accessors!(UniversalTransformer, UtConfig);
 
 impl UniversalTransformer {
-    /// `x` plus the embedding of step `step`.
-    fn at_step(w: &Weights, x: &Tensor, step: usize) -> Result<Tensor> {
-        Ok(x.broadcast_add(&w.get("embedding.step")?.narrow(0, step, 1)?)?)
+    /// Rows of the position table, if there is one.
+    pub fn position_rows(&self) -> Option<usize> {
+        (self.config.positions == Positions::Learned).then_some(self.config.max_length)
+    }
+
+    /// What the block reads at step `step`: `x` plus the embedding of the step, and the embedded
+    /// `input` if it is added again.
+    fn at_step(&self, w: &Weights, (x, input): (&Tensor, &Tensor), step: usize) -> Result<Tensor> {
+        let step_embedding = w.get("embedding.step")?.narrow(0, step, 1)?;
+        if self.config.injection && step > 0 {
+            let again = (input * self.scales.residual)?;
+            return Ok((x + again)?.broadcast_add(&step_embedding)?);
+        }
+        Ok(x.broadcast_add(&step_embedding)?)
     }
 
     /// Halting probabilities `(B, n)` of states `(B, n, D)`.
@@ -190,12 +270,13 @@ impl UniversalTransformer {
     fn encode_halting(
         &self,
         pass: &mut Pass,
-        mut x: Tensor,
+        input: &Tensor,
         words: Option<&Tensor>,
     ) -> Result<Encoded> {
+        let mut x = input.clone();
         let mut halting = Halting::new(self.config.halting_epsilon, &x)?;
         for step in 0..self.config.steps {
-            let before = Self::at_step(pass.w, &x, step)?;
+            let before = self.at_step(pass.w, (&x, input), step)?;
             let probability = Self::halting_probability(pass.w, &before)?;
             pass.probe.record("halting_probability", step, &probability)?;
             let after = pass.pre_norm_block("block", step, &before)?;
@@ -214,14 +295,19 @@ impl Architecture for UniversalTransformer {
     block_methods!("ut");
 
     fn encode(&self, w: &Weights, batch: &TensorBatch, probe: &mut dyn Probe) -> Result<Encoded> {
-        let mut x = embed(w, batch, (self.config.max_length, self.config.norm_eps))?;
-        probe.record("embedding", 0, &x)?;
+        let input = embed(w, batch, (self.position_rows(), self.config.norm_eps))?;
+        probe.record("embedding", 0, &input)?;
         let mut pass = Pass::new(w, (&self.shape, &self.scales), batch, probe)?;
-        if self.config.halting {
-            return self.encode_halting(&mut pass, x, batch.attention.as_ref());
+        if self.config.positions == Positions::Rotary {
+            pass.rotary = Some(rotary(&self.shape, ROPE_THETA, &input)?);
         }
+        if self.config.halting {
+            return self.encode_halting(&mut pass, &input, batch.attention.as_ref());
+        }
+        let mut x = input.clone();
         for step in 0..self.config.steps {
-            x = pass.pre_norm_block("block", step, &Self::at_step(w, &x, step)?)?;
+            let before = self.at_step(w, (&x, &input), step)?;
+            x = pass.pre_norm_block("block", step, &before)?;
         }
         Ok(Encoded { hidden: pass.norm("final_norm", &x)?, auxiliary: None })
     }

@@ -1,5 +1,6 @@
 //! The `[model]` table: one family and its shape, and what can be built from it.
 
+use baselines::blocks::Positions;
 use baselines::fused::FusedEngine;
 use candle_core::DType;
 use models::architecture::{Architecture, ForwardFlops};
@@ -207,7 +208,8 @@ impl ModelConfig {
                 (config.width, config.feed_forward_width) = (width, inner);
             }
             Self::Ut(config) => {
-                config.head_dim = head_dim((config.heads, config.head_dim), width, 1)?;
+                let pairs = if config.positions == Positions::Rotary { 2 } else { 1 };
+                config.head_dim = head_dim((config.heads, config.head_dim), width, pairs)?;
                 (config.width, config.feed_forward_width) = (width, inner);
             }
         }

@@ -15,6 +15,9 @@ use crate::error::Result;
 
 /// Families with cells, each with a recorded file.
 pub const FAMILIES: [&str; 5] = ["pt", "bert", "preln", "ut", "pt2023"];
+/// Families, and forms of them with their options on, that have a [`base`]: what properties are
+/// tested on.
+pub const FORMS: [&str; 7] = ["pt", "bert", "preln", "ut", "pt2023", "ut-looped", "preln-qk-norm"];
 /// Width at which every table is the standard one.
 pub const BASE_WIDTH: usize = 32;
 /// Widths of the plain cells: below the base and above it.
@@ -113,7 +116,8 @@ impl Cell {
     }
 }
 
-/// The base model of `family`: heads are fixed in number, so that their width grows.
+/// The base model of `family`, one of [`FORMS`]: heads are fixed in number, so that their width
+/// grows.
 pub fn base(family: &str, vocab: usize) -> Result<ModelConfig> {
     let text = match family {
         "pt" => format!("[pt]\nchannels = 2\niterations = {BASE_DEPTH}"),
@@ -127,6 +131,14 @@ pub fn base(family: &str, vocab: usize) -> Result<ModelConfig> {
         "ut" => {
             format!("[ut]\nheads = 2\nsteps = {BASE_DEPTH}\nmax_length = {LENGTH}\ninit_std = 0.1")
         }
+        "ut-looped" => format!(
+            "[ut]\nheads = 2\nsteps = {BASE_DEPTH}\npositions = \"rotary\"\ninjection = true\n\
+             residual_scale = \"inverse-steps\"\ninit_std = 0.1"
+        ),
+        "preln-qk-norm" => format!(
+            "[preln]\nheads = 2\nlayers = {BASE_DEPTH}\nactivation = \"swiglu\"\n\
+             qk_norm = true\ninit_std = 0.1"
+        ),
         other => return ModelConfig::of_family(other),
     };
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {

@@ -12,6 +12,7 @@ mod mlm;
 mod pt2023;
 pub mod pt2026;
 mod training;
+mod transformers;
 
 use std::path::Path;
 
@@ -26,7 +27,8 @@ pub use training::{Trace, TraceSettings};
 use crate::error::{HarnessError, Result};
 
 /// Every family that can be checked; the first that recognises a file runs it.
-static FAMILIES: &[&dyn KnownFamily] = &[&bert::Bert, &pt2023::Pt2023, &pt2026::Pt2026];
+static FAMILIES: &[&dyn KnownFamily] =
+    &[&bert::Bert, &pt2023::Pt2023, &pt2026::Pt2026, &transformers::Transformers];
 
 /// A model family that known-answer files can be about.
 pub trait KnownFamily: Sync {

@@ -22,6 +22,7 @@ pub mod layer_norm;
 pub mod math;
 pub mod panel;
 pub mod parallel;
+pub mod rms_norm;
 pub mod rows;
 pub mod softmax;
 pub mod stage;

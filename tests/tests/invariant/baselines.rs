@@ -15,7 +15,11 @@ use models::reference::ReferenceEngine;
 const VOCAB: usize = 5;
 
 /// `sequences` random sequences; the last `padding` tokens of the first one are padding.
-fn batch(stream: &mut Stream, (sequences, length): (usize, usize), padding: usize) -> Batch {
+pub(super) fn batch(
+    stream: &mut Stream,
+    (sequences, length): (usize, usize),
+    padding: usize,
+) -> Batch {
     let tokens = sequences * length;
     let ids = (0..tokens).map(|_| stream.below(VOCAB as u64) as u32).collect();
     let words: Vec<bool> = (0..tokens).map(|at| at >= length || at < length - padding).collect();
@@ -28,7 +32,7 @@ fn batch(stream: &mut Stream, (sequences, length): (usize, usize), padding: usiz
 }
 
 /// Random values of every parameter, large enough that no part of the model is nearly linear.
-fn random_parameters<A: Architecture>(model: &A, stream: &mut Stream) -> Vec<Tensor> {
+pub(super) fn random_parameters<A: Architecture>(model: &A, stream: &mut Stream) -> Vec<Tensor> {
     let tensor = |spec: &models::parameters::ParameterSpec, stream: &mut Stream| {
         let offset = if spec.name().ends_with("norm.weight") { 1.0 } else { 0.0 };
         let values: Vec<f64> = (0..spec.count()).map(|_| offset + 0.5 * stream.normal()).collect();
@@ -47,7 +51,7 @@ fn objective<A: Architecture>(model: &A, parameters: &[Tensor], batch: &TensorBa
 
 /// Every gradient of a random model agrees with central differences and is not zero, except that
 /// of key biases without rotary positions: a softmax ignores what is added to all its logits.
-fn check_gradients<F: FamilyConfig>(config: &F, key_bias_matters: bool, seed: u64) {
+pub(super) fn check_gradients<F: FamilyConfig>(config: &F, key_bias_matters: bool, seed: u64) {
     let model = config.model(config, &SiteScales::BASE).unwrap();
     let mut stream = Stream::new(seed, Purpose::Test, 0);
     let parameters = random_parameters(&model, &mut stream);
@@ -98,7 +102,7 @@ fn invariant_bert_gradients_match_finite_differences() {
     }
 }
 
-fn preln(stream: &mut Stream) -> PreLnConfig {
+pub(super) fn preln(stream: &mut Stream) -> PreLnConfig {
     let (heads, head_dim) = heads(stream, 2);
     PreLnConfig {
         vocab: VOCAB,
@@ -120,7 +124,7 @@ fn invariant_preln_gradients_match_finite_differences() {
     }
 }
 
-fn ut(stream: &mut Stream, halting: bool) -> UtConfig {
+pub(super) fn ut(stream: &mut Stream, halting: bool) -> UtConfig {
     let (heads, head_dim) = heads(stream, 1);
     UtConfig {
         vocab: VOCAB,
@@ -145,7 +149,7 @@ fn invariant_universal_transformer_gradients_match_finite_differences() {
 }
 
 /// Losses and gradients of one sequence are those it has among padded and longer ones.
-fn check_padding<F: FamilyConfig>(config: &F, seed: u64) {
+pub(super) fn check_padding<F: FamilyConfig>(config: &F, seed: u64) {
     let model = config.model(config, &SiteScales::BASE).unwrap();
     let mut stream = Stream::new(seed, Purpose::Test, 4);
     let parameters = random_parameters(&model, &mut stream);
@@ -186,17 +190,42 @@ fn invariant_padding_changes_no_loss_and_no_gradient() {
 }
 
 /// Logits at every position, in f64.
-fn logits<A: Architecture>(model: &A, weights: &Weights, batch: &Batch) -> Vec<Vec<f64>> {
+pub(super) fn logits<A: Architecture>(
+    model: &A,
+    weights: &Weights,
+    batch: &Batch,
+) -> Vec<Vec<f64>> {
     let tensors = TensorBatch::new(batch, DType::F64, &Device::Cpu).unwrap();
     let hidden = model.encode(weights, &tensors, &mut NoProbe).unwrap().hidden;
     let rows = hidden.reshape((batch.ids.len(), hidden.dim(2).unwrap())).unwrap();
     model.head(weights, &rows, &mut NoProbe).unwrap().to_vec2().unwrap()
 }
 
-fn largest_gap(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
+pub(super) fn largest_gap(a: &[Vec<f64>], b: &[Vec<f64>]) -> f64 {
     assert_eq!(a.len(), b.len());
     let pairs = a.iter().flatten().zip(b.iter().flatten());
     pairs.fold(0.0, |gap, (a, b)| gap.max((a - b).abs()))
+}
+
+/// Moving the words changes no logits, turning their order does.
+pub(super) fn check_relative_positions<F: FamilyConfig>(config: &F, stream: &mut Stream) {
+    let model = config.model(config, &SiteScales::BASE).unwrap();
+    let parameters = random_parameters(&model, stream);
+    let weights = Weights::new(model.layout(), &parameters, None);
+    let plain = batch(stream, (1, 5), 0);
+    let words = logits(&model, &weights, &plain);
+    let mut moved = batch(stream, (1, 8), 0);
+    moved.ids[3..].copy_from_slice(&plain.ids);
+    moved.attention = Some((0..8).map(|at| at >= 3).collect());
+    let gap = largest_gap(&words, &logits(&model, &weights, &moved)[3..]);
+    assert!(gap < 1e-12, "moving the words by three changes logits by {gap:e}");
+    let mut turned = plain.clone();
+    turned.ids = vec![0, 1, 2, 3, 4];
+    let forward = logits(&model, &weights, &turned);
+    turned.ids.reverse();
+    let mut backward = logits(&model, &weights, &turned);
+    backward.reverse();
+    assert!(largest_gap(&forward, &backward) > 1e-3, "the order of words must matter");
 }
 
 #[test]
@@ -204,23 +233,7 @@ fn invariant_preln_sees_relative_positions_only() {
     for seed in 0..3 {
         let mut stream = Stream::new(seed, Purpose::Test, 10);
         let config = preln(&mut stream);
-        let model = config.model(&config, &SiteScales::BASE).unwrap();
-        let parameters = random_parameters(&model, &mut stream);
-        let weights = Weights::new(model.layout(), &parameters, None);
-        let plain = batch(&mut stream, (1, 5), 0);
-        let words = logits(&model, &weights, &plain);
-        let mut moved = batch(&mut stream, (1, 8), 0);
-        moved.ids[3..].copy_from_slice(&plain.ids);
-        moved.attention = Some((0..8).map(|at| at >= 3).collect());
-        let gap = largest_gap(&words, &logits(&model, &weights, &moved)[3..]);
-        assert!(gap < 1e-12, "moving the words by three changes logits by {gap:e}");
-        let mut turned = plain.clone();
-        turned.ids = vec![0, 1, 2, 3, 4];
-        let forward = logits(&model, &weights, &turned);
-        turned.ids.reverse();
-        let mut backward = logits(&model, &weights, &turned);
-        backward.reverse();
-        assert!(largest_gap(&forward, &backward) > 1e-3, "the order of words must matter");
+        check_relative_positions(&config, &mut stream);
     }
 }
 

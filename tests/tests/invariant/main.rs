@@ -2,6 +2,7 @@
 
 mod baselines;
 mod hostile;
+mod looped;
 mod parametrization;
 mod positions;
 mod precision;

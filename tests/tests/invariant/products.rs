@@ -122,7 +122,7 @@ fn built(family: &str) -> Box<dyn Architecture> {
 
 #[test]
 fn invariant_gradients_lie_in_what_the_probe_says_a_matrix_reads() {
-    for family in ["bert", "preln", "ut", "pt"] {
+    for family in ["bert", "preln", "ut", "pt", "ut-looped", "preln-qk-norm"] {
         let model = built(family);
         let (gradients, inputs) = observe(&*model);
         // U, V and B are written with as well, which is another part of their gradients.
@@ -146,7 +146,7 @@ fn invariant_the_gradient_of_another_matrix_lies_elsewhere() {
 
 #[test]
 fn invariant_every_matrix_that_reads_is_named_once_a_layer() {
-    for family in ["bert", "preln", "ut", "pt"] {
+    for family in ["bert", "preln", "ut", "pt", "ut-looped", "preln-qk-norm"] {
         let model = built(family);
         let (_, inputs) = observe(&*model);
         let named: BTreeSet<&str> = inputs.products.keys().map(String::as_str).collect();

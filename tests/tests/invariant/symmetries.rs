@@ -229,7 +229,7 @@ proptest! {
 
     #[test]
     fn invariant_sequences_of_a_batch_do_not_see_each_other(
-        family in prop::sample::select(vec!["pt", "bert", "preln", "ut", "pt2023"]),
+        family in prop::sample::select(cells::FORMS.to_vec()),
         seed in 0u64..1000, depth in 1usize..3,
     ) {
         let base = with_depth(cells::base(family, VOCAB).unwrap().at_width(16), depth);
@@ -247,7 +247,7 @@ proptest! {
 
     #[test]
     fn invariant_both_paths_train_on_the_loss_they_evaluate(
-        family in prop::sample::select(vec!["pt", "bert", "preln", "ut", "pt2023"]),
+        family in prop::sample::select(cells::FORMS.to_vec()),
         table in prop::sample::select(Parametrization::names()),
         seed in 0u64..1000,
     ) {

@@ -1,6 +1,7 @@
 //! Standard form: the same logits without the parametrization, for every family and table.
 
-use baselines::{BertConfig, PreLnConfig, UtConfig};
+use baselines::blocks::Positions;
+use baselines::{BertConfig, PreLnConfig, ResidualScale, UtConfig};
 use candle_core::{DType, Device, Tensor};
 use harness::config::run::RunConfig;
 use harness::weights;
@@ -93,6 +94,8 @@ fn invariant_transformers_without_parametrization_give_the_same_logits() {
             ..PreLnConfig::default()
         };
         check("preln", &preln, &PreLnConfig { width: 8, layers: 1, ..preln.clone() });
+        let normed = PreLnConfig { qk_norm: true, ..preln };
+        check("qk-norm", &normed, &PreLnConfig { width: 8, layers: 1, ..normed.clone() });
         for halting in [false, true] {
             let ut = UtConfig {
                 vocab: VOCAB,
@@ -106,6 +109,13 @@ fn invariant_transformers_without_parametrization_give_the_same_logits() {
                 ..UtConfig::default()
             };
             check("ut", &ut, &UtConfig { width: 8, ..ut.clone() });
+            let looped = UtConfig {
+                positions: Positions::Rotary,
+                injection: true,
+                residual_scale: ResidualScale::InverseSteps,
+                ..ut
+            };
+            check("looped", &looped, &UtConfig { width: 8, ..looped.clone() });
         }
     }
 }
@@ -210,6 +220,14 @@ fn invariant_weights_survive_export_and_import() {
         ("preln", 44, 22, "head_dim = 22\nlayers = 1"),
         ("ut", 26, 13, "head_dim = 13\nsteps = 2\nmax_length = 8"),
         ("pt2023", 22, 11, "channels = 2\nrank = 3\niterations = 2"),
+        ("preln", 16, 8, "head_dim = 8\nlayers = 1\nqk_norm = true"),
+        (
+            "ut",
+            16,
+            8,
+            "head_dim = 8\nsteps = 2\npositions = \"rotary\"\ninjection = true\n\
+             residual_scale = \"inverse-steps\"",
+        ),
     ];
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");

@@ -4,3 +4,4 @@ mod bert_candle;
 mod files;
 mod pt2023;
 mod pt2026;
+mod transformers;
