@@ -38,4 +38,5 @@ pub use document::{Block, Document, Section};
 pub use error::{ReportError, Result};
 pub use figure::Figure;
 pub use format::Estimate;
+pub use inline::escape_markdown;
 pub use table::{Provenance, Table};

@@ -11,18 +11,23 @@ use crate::config::model::ModelConfig;
 use crate::config::run::{BASE_WIDTH, ParametrizationConfig};
 use crate::error::{HarnessError, Result};
 
+mod shapes;
+
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   crossscale explain --model pt --width 512 --parametrization pt-2026
-  crossscale explain --model bert --width 1024 --diff standard mup-table8 --csv")]
+  crossscale explain --model bert --width 1024 --diff standard mup-table8 --csv
+  crossscale explain --shapes shapes.csv --as torch > groups.py")]
 pub struct Args {
     /// Model family: pt, bert, preln, ut
-    #[arg(long)]
-    model: String,
+    #[arg(long, required_unless_present = "shapes")]
+    model: Option<String>,
     /// Model width
-    #[arg(long, value_name = "N")]
-    width: usize,
+    #[arg(long, value_name = "N", required_unless_present = "shapes")]
+    width: Option<usize>,
+    #[command(flatten)]
+    shapes: shapes::Shapes,
     /// Width at which every parametrization is the standard one
     #[arg(long, value_name = "N", default_value_t = BASE_WIDTH)]
     base_width: usize,
@@ -60,8 +65,15 @@ struct Row {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let template = ModelConfig::of_family(&args.model)?;
-    let model = at_width(&template, "width", args.width)?;
+    if let Some(list) = &args.shapes.list {
+        let form = shapes::Form { json: args.json, csv: args.csv };
+        return args.shapes.print(list, &args.parametrization, &form);
+    }
+    let (Some(family), Some(width)) = (&args.model, args.width) else {
+        return Err(HarnessError::config("no model is named", "give --model and --width"));
+    };
+    let template = ModelConfig::of_family(family)?;
+    let model = at_width(&template, "width", width)?;
     let base = at_width(&template, "base-width", args.base_width)?;
     let names = match &args.diff {
         Some(names) => names.clone(),
@@ -87,7 +99,6 @@ pub fn run(args: &Args) -> Result<()> {
         return print(table(&rows)?.to_csv()?.trim_end());
     }
     if rows.is_empty() {
-        let width = args.width;
         print(&format!("no tensor has other rules at width {width}, base {}", args.base_width))?;
     } else {
         print_table(&table(&rows)?)?;

@@ -20,6 +20,7 @@ pub mod explain;
 pub mod export;
 pub mod fill;
 pub mod import;
+pub mod judge;
 pub mod launch;
 pub mod ls;
 pub mod man;
@@ -30,6 +31,7 @@ pub mod regress;
 pub mod report;
 pub mod reproduce;
 pub mod run;
+pub mod runs;
 pub mod status;
 mod terminal;
 pub mod train;
@@ -106,6 +108,8 @@ verbs! {
     Compare => compare,
     /// Write the claims page from whatever has run.
     Report => report,
+    /// Judge a table of runs that comes from anywhere.
+    Judge => judge,
     /// Show what a parametrization says about every tensor, and why.
     Explain => explain,
     /// Check that no activation's size depends on width.
@@ -130,6 +134,8 @@ verbs! {
     Bench => bench,
     /// Judge short trainings by bands measured from seeds.
     Regress => regress,
+    /// Finished runs as CSV, with or without their curves.
+    Runs => runs,
     /// What is done, running, stale, failed and missing.
     Status => status,
     /// What this machine and this build can do.

@@ -91,7 +91,8 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// `folder` itself if it is a ledger, else the ledgers in it.
-fn ledgers_in(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The ledger in `folder`, or those in the folders in it.
+pub(super) fn ledgers_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let is_ledger = |path: &Path| path.join("runs").is_dir();
     if is_ledger(folder) {
         return Ok(vec![folder.to_owned()]);

@@ -6,3 +6,4 @@ pub mod fetched_text;
 pub mod record;
 pub mod runner;
 pub mod source;
+pub mod table;

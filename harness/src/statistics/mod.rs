@@ -9,19 +9,28 @@
 //! better.
 
 mod bootstrap;
+mod collapse;
 mod describe;
 mod evaluation;
+mod grouped_slope;
 mod hypothesis;
 mod rank;
 mod scaling;
 mod scaling_bootstrap;
+mod scaling_jackknife;
 #[cfg(test)]
 mod simulation;
 mod transfer;
+mod transfer_rule;
+mod unpaired;
 mod verdict;
 mod vertex;
 
 pub use bootstrap::{Bootstrap, bootstrap, bootstrap_groups};
+pub use collapse::{
+    COLLAPSE_RULE, Collapse, CollapseAt, CollapseVerdict, RunCurve, SizeCurves, interpolated,
+    judge_collapse,
+};
 pub use describe::{
     CONFIDENCE_LEVEL, Estimate, Interval, estimate, mean, median, pooled_standard_deviation,
     quantile, standard_deviation, student_quantile, student_tail,
@@ -29,6 +38,7 @@ pub use describe::{
 pub use evaluation::{
     DocumentLoss, EvaluationEstimate, hierarchical_bootstrap, hierarchical_difference,
 };
+pub use grouped_slope::{GroupedSlope, grouped_slope};
 pub use hypothesis::{
     Pairing, TTest, equivalence_test, holm, pair_by_seed, pair_common_seeds, paired_t_test,
     welch_t_test,
@@ -36,10 +46,15 @@ pub use hypothesis::{
 pub use rank::{RankCorrelation, rank_correlation};
 pub use scaling::{PowerLaw, fit_power_law};
 pub use scaling_bootstrap::{PowerLawEstimate, SizeLosses, bootstrap_power_law};
+pub use scaling_jackknife::{PowerLawJackknife, jackknife_power_law};
 pub use transfer::{
     LearningRateCurve, LearningRatePoint, ShiftSlope, TransferRegret, basin_distance,
     learning_rate_sensitivity, shift_slope, transfer_regret,
 };
+pub use transfer_rule::{
+    SLOPE_BOUND, TransferRule, TransferShift, TransferVerdict, transfer_shift,
+};
+pub use unpaired::{Sample, compare_samples};
 pub use verdict::{
     Comparison, EQUIVALENCE_MARGIN_NATS, VERDICT_RULE, Verdict, compare_family, seeds_to_resolve,
 };

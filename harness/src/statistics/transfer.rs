@@ -58,7 +58,7 @@ impl LearningRateCurve {
     }
 
     /// `(log2 learning rate, mean loss)` of the rates at which no seed diverged.
-    fn means(&self) -> Vec<(f64, f64)> {
+    pub(super) fn means(&self) -> Vec<(f64, f64)> {
         let pair = |point: &LearningRatePoint| Some((point.log2_learning_rate, point.mean_loss()?));
         self.points.iter().filter_map(pair).collect()
     }
@@ -69,18 +69,40 @@ impl LearningRateCurve {
             .find(|point| (point.log2_learning_rate - log2_learning_rate).abs() < 1e-9)
     }
 
-    /// The vertex with every seed counted as often as `drawn` (indices into `seeds`) says. A rate
-    /// that none of the drawn seeds was run at keeps its mean.
-    fn resampled_optimum(&self, seeds: &[u64], drawn: &[usize]) -> Option<f64> {
-        let resampled_mean = |point: &LearningRatePoint| {
-            let all = point.mean_loss()?;
-            let losses: Vec<f64> =
-                drawn.iter().filter_map(|&index| point.loss_of(seeds[index])).collect();
-            Some((point.log2_learning_rate, mean(&losses).unwrap_or(all)))
+    /// Rates with a mean loss, each with the losses of `seeds` in that order.
+    fn by_seed(&self, seeds: &[u64]) -> Vec<SeededPoint> {
+        let losses = |point: &LearningRatePoint| {
+            let mut own = std::collections::BTreeMap::new();
+            for &(seed, loss) in &point.losses {
+                own.entry(seed).or_insert(loss);
+            }
+            seeds.iter().map(|seed| own.get(seed).copied().flatten()).collect()
         };
-        let means: Vec<(f64, f64)> = self.points.iter().filter_map(resampled_mean).collect();
-        quadratic_vertex(&means).ok().map(|vertex| vertex.log2_learning_rate)
+        let point = |point: &LearningRatePoint| {
+            let (rate, mean) = (point.log2_learning_rate, point.mean_loss()?);
+            Some(SeededPoint { log2_learning_rate: rate, mean, losses: losses(point) })
+        };
+        self.points.iter().filter_map(point).collect()
     }
+}
+
+/// A rate at which no seed diverged.
+struct SeededPoint {
+    log2_learning_rate: f64,
+    mean: f64,
+    /// One entry per seed of the curve; `None` for a seed that was not run at this rate.
+    losses: Vec<Option<f64>>,
+}
+
+/// The vertex with every seed counted as often as `drawn` (indices into the curve's seeds) says. A
+/// rate that none of the drawn seeds was run at keeps its mean.
+fn resampled_optimum(points: &[SeededPoint], drawn: &[usize]) -> Option<f64> {
+    let resampled = |point: &SeededPoint| {
+        let losses: Vec<f64> = drawn.iter().filter_map(|&index| point.losses[index]).collect();
+        (point.log2_learning_rate, mean(&losses).unwrap_or(point.mean))
+    };
+    let means: Vec<(f64, f64)> = points.iter().map(resampled).collect();
+    quadratic_vertex(&means).ok().map(|vertex| vertex.log2_learning_rate)
 }
 
 /// How fast the best learning rate moves with width.
@@ -110,12 +132,13 @@ pub fn shift_slope(curves: &[LearningRateCurve], replicates: usize, seed: u64) -
     let slope = best.and_then(|best| regression_slope(&widths, &best));
     let seeds: Vec<Vec<u64>> = curves.iter().map(|curve| curve.seeds()).collect();
     let sizes: Vec<usize> = seeds.iter().map(Vec::len).collect();
+    let points: Vec<Vec<SeededPoint>> =
+        curves.iter().zip(&seeds).map(|(curve, seeds)| curve.by_seed(seeds)).collect();
     let bootstrap = slope.and_then(|slope| {
         let found = bootstrap_groups(&sizes, replicates, seed, |drawn| {
-            let resampled = curves.iter().zip(&seeds).zip(drawn);
-            let best: Option<Vec<f64>> = resampled
-                .map(|((curve, seeds), drawn)| curve.resampled_optimum(seeds, drawn))
-                .collect();
+            let resampled = points.iter().zip(drawn);
+            let best: Option<Vec<f64>> =
+                resampled.map(|(points, drawn)| resampled_optimum(points, drawn)).collect();
             regression_slope(&widths, &best?)
         })?;
         debug_assert!((found.estimate - slope).abs() < 1e-9 || sizes.iter().any(|&n| n < 2));

@@ -96,7 +96,7 @@ fn corrected<D: AsRef<[f64]>>(
     raw.into_iter().map(|p| (p, p.and_then(|_| corrected.next()))).collect()
 }
 
-fn decide(
+pub(super) fn decide(
     difference: Option<Estimate>,
     two_sided: Option<f64>,
     equivalence: Option<f64>,

@@ -44,6 +44,25 @@ pub enum VertexProblem {
 /// `points` are `(log2 learning rate, loss in nats)`; non-finite losses (diverged runs) are left
 /// out. All points would bias the vertex on the asymmetric bowls that real sweeps have.
 pub fn quadratic_vertex(points: &[(f64, f64)]) -> Result<Vertex, VertexProblem> {
+    vertex_with_spread(points).map(|(vertex, _)| vertex)
+}
+
+/// How well the points near a minimum are a parabola, and what that means for its vertex.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct VertexSpread {
+    /// Sum of squared residuals of the fitted points, nats squared.
+    pub residual_squares: f64,
+    /// Fitted points less three.
+    pub freedom: usize,
+    /// Variance of the vertex (octaves squared) per variance of one point's loss, by the delta
+    /// method on the orthogonal coefficients of the fit.
+    pub variance_factor: f64,
+    /// Mean distance of neighbouring fitted rates, octaves.
+    pub spacing: f64,
+}
+
+/// As [`quadratic_vertex`], with the spread of the fitted points.
+pub fn vertex_with_spread(points: &[(f64, f64)]) -> Result<(Vertex, VertexSpread), VertexProblem> {
     let mut finite: Vec<(f64, f64)> =
         points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
     finite.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -55,7 +74,8 @@ pub fn quadratic_vertex(points: &[(f64, f64)]) -> Result<Vertex, VertexProblem> 
     // A stable sort: of two equally distant points the one at the lower rate comes first.
     finite.sort_by(|a, b| (a.0 - origin).abs().total_cmp(&(b.0 - origin).abs()));
     finite.truncate(POINTS);
-    let [level, slope, curvature] = parabola(&finite, origin);
+    let fit = parabola(&finite, origin);
+    let [level, slope, curvature] = fit.coefficients;
     let low = finite.iter().map(|point| point.0).fold(f64::INFINITY, f64::min);
     let high = finite.iter().map(|point| point.0).fold(f64::NEG_INFINITY, f64::max);
     let largest = finite.iter().map(|point| point.1.abs()).fold(0.0, f64::max);
@@ -70,12 +90,32 @@ pub fn quadratic_vertex(points: &[(f64, f64)]) -> Result<Vertex, VertexProblem> 
         return Err(VertexProblem::OutsidePoints { vertex, low, high });
     }
     let loss_nats = level + 0.5 * slope * shift;
-    Ok(Vertex { log2_learning_rate: vertex, loss_nats, curvature, points: finite.len() })
+    let residual = |&(x, y): &(f64, f64)| {
+        let u = x - origin;
+        y - (level + slope * u + curvature * u * u)
+    };
+    let spread = VertexSpread {
+        residual_squares: finite.iter().map(residual).map(|r| r * r).sum(),
+        freedom: finite.len() - 3,
+        variance_factor: fit.vertex_variance_factor,
+        spacing: (high - low) / (finite.len() - 1) as f64,
+    };
+    let points = finite.len();
+    Ok((Vertex { log2_learning_rate: vertex, loss_nats, curvature, points }, spread))
+}
+
+/// A fitted parabola.
+struct Parabola {
+    /// `[c0, c1, c2]` in `x − origin`.
+    coefficients: [f64; 3],
+    /// Variance of the vertex per variance of a point. With the orthogonal terms P1, P2 of the fit,
+    /// vertex = centre + tilt / 2 − a1 / (2 a2), and a1, a2 have variances 1/|P1|², 1/|P2|².
+    vertex_variance_factor: f64,
 }
 
 /// Coefficients `[c0, c1, c2]` of the least-squares parabola in `x − origin`, by Gram–Schmidt
 /// over 1, x, x² on the points (well conditioned for the few points used).
-fn parabola(points: &[(f64, f64)], origin: f64) -> [f64; 3] {
+fn parabola(points: &[(f64, f64)], origin: f64) -> Parabola {
     let n = points.len() as f64;
     let xs: Vec<f64> = points.iter().map(|point| point.0 - origin).collect();
     let ys: Vec<f64> = points.iter().map(|point| point.1).collect();
@@ -92,7 +132,11 @@ fn parabola(points: &[(f64, f64)], origin: f64) -> [f64; 3] {
     let a2 = dot(&ys, &second) / dot(&second, &second);
     // a0 + a1 u + a2 (u² − mean_square − tilt u) with u = x − centre, collected in x.
     let (c, b) = (a0 - a2 * mean_square, a1 - a2 * tilt);
-    [c - b * centre + a2 * centre * centre, b - 2.0 * a2 * centre, a2]
+    Parabola {
+        coefficients: [c - b * centre + a2 * centre * centre, b - 2.0 * a2 * centre, a2],
+        vertex_variance_factor: 1.0 / (4.0 * a2 * a2 * dot(&first, &first))
+            + a1 * a1 / (4.0 * a2.powi(4) * dot(&second, &second)),
+    }
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ fn fits(patterns: &[String], lines: &[&str]) -> bool {
 /// A folder that looks like a fresh clone to the commands of a document.
 fn clone_like() -> TempDir {
     let folder = TempDir::new().expect("a temporary folder");
-    for name in ["golden", "models", "harness", "ci", "reports"] {
+    for name in ["golden", "models", "harness", "ci", "reports", "docs"] {
         std::os::unix::fs::symlink(root().join(name), folder.path().join(name)).expect("a link");
     }
     folder
@@ -121,6 +121,12 @@ fn run_blocks(document: &Path) -> usize {
     shown.len()
 }
 
+/// Paths in `folder`.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the workspace is readable");
+    entries.map(|entry| entry.expect("readable").path()).collect()
+}
+
 #[test]
 fn cli_the_tour_runs_as_written() {
     assert!(run_blocks(Path::new("TUTORIAL.md")) >= 10);
@@ -129,9 +135,8 @@ fn cli_the_tour_runs_as_written() {
 #[test]
 fn cli_console_blocks_of_the_other_documents_run_or_say_why_not() {
     let mut commands = 0;
-    let entries = std::fs::read_dir(root()).expect("the workspace is readable");
-    for entry in entries {
-        let name = PathBuf::from(entry.expect("readable").file_name());
+    for name in entries(&root()).into_iter().chain(entries(&root().join("docs"))) {
+        let name = name.strip_prefix(root()).expect("it is in the workspace").to_owned();
         if name.extension().is_some_and(|end| end == "md") && name != Path::new("TUTORIAL.md") {
             commands += run_blocks(&name);
         }

@@ -7,6 +7,7 @@
 
 mod axis;
 mod canvas;
+mod collapse;
 mod coordinate;
 mod data;
 mod page;
@@ -19,14 +20,16 @@ pub(crate) mod tests;
 mod training;
 mod transfer;
 
+pub use collapse::{CollapseCurve, CollapseFigure, curve_collapse};
 pub use coordinate::coordinate_check;
 pub use perturbation::perturbation_scatter;
 pub use search::search_progress;
 pub use size::{
-    loss_vs_flops, loss_vs_non_embedding_parameters, loss_vs_parameters, loss_vs_wall_time,
+    loss_vs_flops, loss_vs_non_embedding_parameters, loss_vs_parameters, loss_vs_size,
+    loss_vs_wall_time,
 };
 pub use training::training_curves;
-pub use transfer::learning_rate_transfer;
+pub use transfer::{TransferLabels, learning_rate_transfer, learning_rate_transfer_along};
 
 pub use data::{
     CoordinateFigure, CoordinateLine, CoordinatePanel, LossPoint, LossSeries, PerturbationFigure,

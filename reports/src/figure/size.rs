@@ -67,17 +67,33 @@ pub fn loss_vs_wall_time(data: &SizeFigure) -> Result<Figure> {
     .figure(data)
 }
 
+/// Loss against any size, called `size`, one line per family.
+///
+/// # Errors
+/// No finite point.
+pub fn loss_vs_size(data: &SizeFigure, size: &str) -> Result<Figure> {
+    let (title, label) = (format!("Loss against {size}"), format!("{size} (log scale)"));
+    Axes {
+        name: "loss_vs_size",
+        title: &title,
+        column: ("size", size, ""),
+        label: &label,
+        notation: Notation::Suffix,
+    }
+    .figure(data)
+}
+
 /// What tells the figures of this file apart.
-struct Axes {
+struct Axes<'a> {
     name: &'static str,
-    title: &'static str,
+    title: &'a str,
     /// Name, title and unit of the size column.
-    column: (&'static str, &'static str, &'static str),
-    label: &'static str,
+    column: (&'a str, &'a str, &'a str),
+    label: &'a str,
     notation: Notation,
 }
 
-impl Axes {
+impl Axes<'_> {
     fn figure(&self, data: &SizeFigure) -> Result<Figure> {
         let series = sorted(&data.series);
         let points = || series.iter().flat_map(|series| &series.points);

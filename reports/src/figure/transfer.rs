@@ -10,12 +10,35 @@ use crate::{Cell, Column, Digits, Result, Table};
 
 const NAME: &str = "learning_rate_transfer";
 
+/// What the axes of a transfer figure are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransferLabels<'a> {
+    /// What curves are told apart by, e.g. `width`; also the name of its column.
+    pub axis: &'a str,
+    /// The loss with its unit.
+    pub loss: &'a str,
+}
+
+/// Curves of our own reports.
+const OWN: TransferLabels = TransferLabels { axis: "width", loss: "held-out loss (nats)" };
+
 /// Held-out loss against learning rate: one panel per parametrization on the same axes, one curve
 /// per width, the fitted minimum of each marked by a star, the range over seeds shaded.
 ///
 /// # Errors
 /// No finite point.
 pub fn learning_rate_transfer(data: &TransferFigure) -> Result<Figure> {
+    learning_rate_transfer_along(data, OWN)
+}
+
+/// As [`learning_rate_transfer`], with other words on the axes.
+///
+/// # Errors
+/// No finite point.
+pub fn learning_rate_transfer_along(
+    data: &TransferFigure,
+    labels: TransferLabels,
+) -> Result<Figure> {
     let curves = || data.panels.iter().flat_map(|panel| &panel.curves);
     let points = || curves().flat_map(|curve| &curve.points);
     let means: Vec<f64> = points().filter_map(mean).collect();
@@ -37,13 +60,13 @@ pub fn learning_rate_transfer(data: &TransferFigure) -> Result<Figure> {
         .map(|panel| Panel {
             title: panel.parametrization.clone(),
             x: Axis::around(&rates, 0.04, Scale::Octaves, "learning rate (log2 scale)"),
-            y: Axis::around(&shown, 0.05, Scale::Linear, "held-out loss (nats)"),
+            y: Axis::around(&shown, 0.05, Scale::Linear, labels.loss),
             marks: marks(&panel.curves, ceiling, &style_of),
         })
         .collect();
     let mut legend: Vec<Entry> = widths
         .iter()
-        .map(|&width| Entry::series(&format!("width {width}"), &style_of(width)))
+        .map(|&width| Entry::series(&format!("{} {width}", labels.axis), &style_of(width)))
         .collect();
     if curves().any(|curve| curve.minimum.is_some()) {
         legend.push(Entry::marker("fitted minimum", Marker::Star, INK));
@@ -58,8 +81,9 @@ pub fn learning_rate_transfer(data: &TransferFigure) -> Result<Figure> {
         count_range(points().map(|point| point.losses_nats.len() + point.diverged)),
         escape_caption(&data.setting),
     );
-    let parts = Parts { name: NAME, title: "Best learning rate across widths", caption };
-    Ok(parts.figure(&panels, &legend, 2, table(data)?))
+    let title = format!("Best learning rate across {}", plural(labels.axis));
+    let parts = Parts { name: NAME, title: &title, caption };
+    Ok(parts.figure(&panels, &legend, 2, table(data, labels)?))
 }
 
 /// Mean over seeds; `None` if any of them diverged.
@@ -113,10 +137,15 @@ fn marks(curves: &[RateCurve], ceiling: f64, style_of: &dyn Fn(usize) -> Style) 
     bands.into_iter().chain(lines).chain(markers).collect()
 }
 
-fn table(data: &TransferFigure) -> Result<Table> {
+fn plural(axis: &str) -> String {
+    let end = if axis.ends_with("ch") { "es" } else { "s" };
+    if axis.ends_with('s') { axis.to_owned() } else { format!("{axis}{end}") }
+}
+
+fn table(data: &TransferFigure, labels: TransferLabels) -> Result<Table> {
     let columns = vec![
         Column::text("parametrization", "parametrization"),
-        Column::number("width", "width", ""),
+        Column::number(labels.axis, labels.axis, ""),
         Column::number("log2_learning_rate", "log2 learning rate", ""),
         Column::number("loss_nats_mean", "mean loss", "nats"),
         Column::number("loss_nats_lowest", "lowest", "nats"),
