@@ -157,10 +157,9 @@ pub fn judge(losses: &mut Losses, question: &Question) -> Vec<Finding> {
             let pair = !question.unpaired && losses.seeded;
             let (sample, paired, dropped) = sample(candidate, baseline, pair);
             if dropped > 0 {
-                remarks.push(format!(
-                    "{dropped} seeds of {label} and {} have a loss on one side only and are left out",
-                    question.baseline
-                ));
+                let left_out = "have a loss on one side only and are left out";
+                let baseline = &question.baseline;
+                remarks.push(format!("{dropped} seeds of {label} and {baseline} {left_out}"));
             }
             rows.push(((*group).to_owned(), (*label).to_owned(), paired));
             samples.push(sample);
