@@ -22,6 +22,8 @@ mod experiments;
 mod guards;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/identity.rs"]
+mod identity;
 #[path = "cli/judge.rs"]
 mod judge;
 #[path = "cli/parity.rs"]

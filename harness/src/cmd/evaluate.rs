@@ -5,24 +5,27 @@ use std::sync::Arc;
 
 use models::engine::Engine;
 use serde_json::json;
-use toml::{Table, Value};
 
 use super::print;
 use crate::collective::Alone;
 use crate::config::locate::with_places;
 use crate::config::model::ComputePath;
-use crate::config::overrides;
-use crate::config::run::{RunConfig, read_layer};
-use crate::corpus::{Corpus, EvaluationSet, Lines, Split};
+use crate::corpus::{EvaluationSet, Lines, Split};
 use crate::error::{HarnessError, Result};
 use crate::train::{ContextLosses, EvaluationBatch, ReadsContext, evaluate};
-use crate::weights::{self, StandardWeights, run_folder};
+use crate::weights::meeting;
+
+mod subject;
+
+use subject::Subject;
 
 /// Arguments of `evaluate`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Text, tokenizer and masks are those of the run (run folders), else of --config, --text and --set;
-evaluation masks depend on the data table only, so two models see the same targets.
+Weights bring their tokenizer, and no other is used: run folders, files of export, and of import
+where it was given one. Text and masks are those of the run (run folders), else of --config, --text
+and --set; --text is divided as in training. Evaluation masks depend on the data table only, so two
+models see the same targets.
 
 Examples:
   crossscale evaluate runs/notes --split test
@@ -63,14 +66,18 @@ enum Part {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
     let located = |error| with_places(error, args.config.as_deref(), &args.sets);
-    let (mut run, parameters) = subject(args).map_err(located)?;
-    let corpus = Arc::new(Corpus::load(&run.data, None)?);
+    let Subject { mut run, parameters, tokenizer, text } = Subject::open(args).map_err(located)?;
+    let corpus = meeting::corpus_for(&run.data, tokenizer.as_ref(), &args.weights)?;
     let (known, vocab) = (run.model.vocab(), corpus.vocabulary().size);
     if known < vocab {
         return Err(HarnessError::config(
             format!("the model has {known} vocabulary entries, the text's tokenizer {vocab}"),
             "use the tokenizer that the model was trained with: --config or --set data.tokenizer…",
         ));
+    }
+    let of_training = text.map(|text| text == corpus.fingerprint.to_hex().as_str());
+    if args.is_plain() && of_training == Some(false) {
+        tracing::warn!("the text has changed since the run was trained: this is another text");
     }
     if matches!(run.model, crate::config::model::ModelConfig::Pt2023(_)) {
         run.path = ComputePath::Reference;
@@ -79,7 +86,7 @@ pub fn run(args: &Args) -> Result<()> {
         Part::Validation => Split::Validation,
         Part::Test => Split::Test,
     };
-    let set = EvaluationSet::new(corpus, &run.data, split)?;
+    let set = EvaluationSet::new(Arc::new(corpus), &run.data, split)?;
     let batches: Vec<_> = set.batches(run.train.evaluation_batch).collect();
     let mut built = run.build()?;
     let result = evaluate(built.engine.as_mut(), &parameters, &batches)?;
@@ -96,7 +103,7 @@ pub fn run(args: &Args) -> Result<()> {
         let mut result = json!({
             "loss_nats": loss, "perplexity": loss.exp(), "unigram_loss_nats": unigram,
             "targets": targets, "sequences": sequences, "family": run.model.family(),
-            "parameters": parameters.len(),
+            "parameters": parameters.len(), "text_of_training": of_training,
         });
         if let Some((lines, losses)) = context {
             result["own_token_loss_nats"] = json!(lines.own_token_nats);
@@ -161,44 +168,4 @@ fn require_finite(loss_nats: f64, weights: &Path) -> Result<()> {
                diverged, or a constant of the model is not the one it was trained with"
             .to_owned(),
     })
-}
-
-/// What is evaluated, with its data table, and its parameters.
-fn subject(args: &Args) -> Result<(RunConfig, Vec<f32>)> {
-    let (run, parameters) = if args.weights.is_dir() {
-        let folder = run_folder::find(&args.weights, Path::new("runs"))?;
-        let trained = run_folder::trained(&folder)?;
-        trained.tell_unfinished();
-        (trained.run, trained.parameters)
-    } else if !args.weights.exists() {
-        let hint = "name a run folder (crossscale status FOLDER lists runs) or a .safetensors file";
-        return Err(HarnessError::input(&args.weights, "no such file or folder", hint));
-    } else {
-        let StandardWeights { model, parameters, origin } = weights::load(&args.weights)?;
-        let weights = StandardWeights { model, parameters: Vec::new(), origin };
-        (weights.plain_run()?, parameters)
-    };
-    let invalid = |error: toml::ser::Error| HarnessError::Invariant(error.to_string());
-    let mut table = Table::try_from(&run).map_err(invalid)?;
-    if let Some(path) = &args.config {
-        let mut layer = read_layer(path)?;
-        layer.retain(|key, _| key == "data");
-        overrides::merge(&mut table, layer);
-    }
-    if !args.text.is_empty() {
-        let paths = args.text.iter().map(|path| Value::String(path.display().to_string()));
-        let paths = Value::Array(paths.collect());
-        overrides::set(&mut table, "data.source=paths")?;
-        overrides::set(&mut table, &format!("data.paths.train={paths}"))?;
-    }
-    for assignment in &args.sets {
-        if !assignment.starts_with("data.") && !assignment.starts_with("path=") {
-            return Err(HarnessError::config(
-                format!("--set {assignment}: only the data table is free here"),
-                "weights fix everything else",
-            ));
-        }
-        overrides::set(&mut table, assignment)?;
-    }
-    Ok((RunConfig::from_table(&table)?, parameters))
 }

@@ -4,6 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::{HarnessError, Result};
 
@@ -159,9 +163,12 @@ pub fn main() -> ExitCode {
     crate::process::keep_large_blocks();
     tracing_subscriber::fmt()
         .with_writer(anstream::stderr)
-        .with_max_level(tracing::Level::WARN)
+        .with_max_level(Level::WARN)
         .with_ansi(false)
         .event_format(PlainWarnings)
+        .finish()
+        // Its warning of ids without a token lists them all; ours, of the file, counts them.
+        .with(Targets::new().with_default(Level::WARN).with_target("tokenizers", Level::ERROR))
         .init();
     let cli = parse();
     cli.color.apply();

@@ -8,7 +8,6 @@ use toml::{Table, Value};
 use super::{counts, print};
 use crate::collective::{self, Alone, Collective};
 use crate::config::compute::DeviceKind;
-use crate::config::data::DataConfig;
 use crate::config::locate::with_places;
 use crate::config::model::ModelConfig;
 use crate::config::path_value::path_value;
@@ -127,9 +126,9 @@ fn train(args: &Args, collective: &dyn Collective) -> Result<()> {
     if !names_vocabulary(args, run.model.family())? {
         // A dry run leaves nothing behind, not even the cache of a trained tokenizer.
         let corpus = if args.dry_run {
-            Corpora::new(None).load(&run.data)?
+            Corpora::new(None).of_run(&run)?
         } else {
-            corpus(&runner, &run.data, collective)?
+            corpus(&runner, &run, collective)?
         };
         run.model = run.model.with_vocab(corpus.vocabulary().size);
     }
@@ -139,13 +138,19 @@ fn train(args: &Args, collective: &dyn Collective) -> Result<()> {
             .map_err(|error| HarnessError::Invariant(error.to_string()))?;
         return if leads { print(text.trim_end()) } else { Ok(()) };
     }
-    let corpus = corpus(&runner, &run.data, collective)?;
+    let corpus = corpus(&runner, &run, collective)?;
     let notice = limit_evaluation(args, &mut run, corpus.validation.tokens.len())?;
     if let (Some(notice), true) = (notice, leads) {
         anstream::eprintln!("{notice}");
     }
     let key = crate::runs::execute::key(&run, &corpus)?;
-    let state = Ledger::open(&args.out)?.find(&key)?;
+    let ledger = Ledger::open(&args.out)?;
+    let state = ledger.find(&key)?;
+    if leads && state == RunState::Absent {
+        for notice in crate::runs::kin::of_other_text(&ledger, (&run, &key), &corpus)? {
+            anstream::eprintln!("{notice}");
+        }
+    }
     let record = match collective.ranks() {
         1 => runner.run_one(&run)?,
         _ => match runner.run_together(&run, collective)? {
@@ -165,13 +170,13 @@ fn train(args: &Args, collective: &dyn Collective) -> Result<()> {
 }
 
 /// The text; rank 0 reads it first and leaves a trained tokenizer where the others find it.
-fn corpus(runner: &Runner, data: &DataConfig, collective: &dyn Collective) -> Result<Arc<Corpus>> {
+fn corpus(runner: &Runner, run: &RunConfig, collective: &dyn Collective) -> Result<Arc<Corpus>> {
     let first = match collective.rank() {
-        0 => Some(runner.corpus(data)?),
+        0 => Some(runner.corpus_of(run)?),
         _ => None,
     };
     collective.barrier()?;
-    first.map_or_else(|| runner.corpus(data), Ok)
+    first.map_or_else(|| runner.corpus_of(run), Ok)
 }
 
 /// Another process is doing the run that several were started for.
@@ -258,7 +263,11 @@ fn family(args: &Args, given: Option<&Table>, of_weights: Option<&str>) -> Resul
     if let Some(family) = &args.model {
         ModelConfig::of_family(family)?;
         if given.as_ref().is_some_and(|given| given != family) {
-            let source = if args.preset.is_some() { "preset" } else { "file" };
+            let source = match (&args.preset, &args.config) {
+                (Some(_), _) => "preset",
+                (None, Some(_)) => "file",
+                (None, None) => "file of weights",
+            };
             return Err(HarnessError::config(
                 format!("--model {family}, the {source}'s is {}", given.unwrap_or_default()),
                 format!("leave --model out, or choose another {source}"),

@@ -11,6 +11,7 @@ pub mod fetch;
 pub mod lines;
 pub mod masking;
 pub mod neighbours;
+mod overlap;
 pub mod readers;
 pub mod sequences;
 pub mod source;
@@ -33,7 +34,7 @@ pub use documents::{Document, DocumentSplits};
 pub use evaluation::EvaluationSet;
 pub use lines::Lines;
 pub use source::CorpusSource;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Tokenizer, TokenizerRecord};
 pub use tokens::TokenStream;
 pub use training::TrainingBatches;
 pub use vocabulary::Vocabulary;
@@ -69,13 +70,17 @@ impl Corpus {
     /// tokenizers, e.g. `runs/cache`; without one they are trained each time.
     pub fn load(config: &DataConfig, cache: Option<&Path>) -> Result<Self> {
         config.validate()?;
-        let splits = match (config.source, &config.tokens) {
-            (Source::Embedded, _) => embedded::documents(),
-            (Source::Paths, _) => readers::read(&config.paths)?,
-            (Source::Tokens, Some(folder)) => return token_folder::load(folder, config.packing),
-            (Source::Tokens, None) => unreachable!("validation asks for the folder"),
-        };
-        Self::from_documents(&splits, config, cache)
+        if let (Source::Tokens, Some(folder)) = (config.source, &config.tokens) {
+            return token_folder::load(folder, config.packing);
+        }
+        Self::from_documents(&documents(config)?, config, cache)
+    }
+
+    /// Reads the text that `config` names and encodes it with `tokenizer`, whatever `config` says
+    /// of one.
+    pub fn load_with(config: &DataConfig, tokenizer: Tokenizer) -> Result<Self> {
+        config.validate()?;
+        Self::encoded(&documents(config)?, config, |_| Ok(tokenizer))
     }
 
     /// Encodes documents that are already split.
@@ -85,10 +90,22 @@ impl Corpus {
         cache: Option<&Path>,
     ) -> Result<Self> {
         config.validate()?;
+        Self::encoded(splits, config, |train| Tokenizer::prepare(&config.tokenizer, train, cache))
+    }
+
+    fn encoded(
+        splits: &DocumentSplits,
+        config: &DataConfig,
+        tokenizer: impl FnOnce(&[Document]) -> Result<Tokenizer>,
+    ) -> Result<Self> {
         if splits.train.is_empty() || splits.validation.is_empty() {
             return Err(empty_split(&config.paths, splits));
         }
-        let tokenizer = Tokenizer::prepare(&config.tokenizer, &splits.train, cache)?;
+        let files = !(config.paths.validation.is_empty() && config.paths.test.is_empty());
+        for warning in overlap::warnings(splits, files) {
+            tracing::warn!("{warning}");
+        }
+        let tokenizer = tokenizer(&splits.train)?;
         let encode = |documents: &[Document]| {
             TokenStream::encode(documents, &tokenizer, config.packing == Packing::Sentences)
         };
@@ -150,11 +167,25 @@ impl Corpus {
     }
 }
 
+/// The documents of a text that is read and encoded here.
+fn documents(config: &DataConfig) -> Result<DocumentSplits> {
+    match config.source {
+        Source::Embedded => Ok(embedded::documents()),
+        Source::Paths => readers::read(&config.paths),
+        Source::Tokens => Err(HarnessError::config(
+            "token files hold ids of their own tokenizer",
+            "give the text itself: --text FILE",
+        )),
+    }
+}
+
 /// What to tell of text of which nothing is left for training or for held-out losses: documents
 /// are divided whole, so a file that is one document goes into one split.
 fn empty_split(paths: &PathsConfig, splits: &DocumentSplits) -> HarnessError {
     let purpose = if splits.train.is_empty() { "train on" } else { "measure held-out losses on" };
-    let documents = splits.train.len() + splits.validation.len() + splits.test.len();
+    let all = splits.train.iter().chain(&splits.validation).chain(&splits.test);
+    let texts: Vec<&str> = all.map(|document| document.text.as_str()).collect();
+    let different = texts.iter().collect::<std::collections::BTreeSet<_>>().len();
     let files: Vec<String> = paths.train.iter().map(|path| path.display().to_string()).collect();
     let own = "give held-out text: --set 'data.paths.validation=[\"FILE\"]'";
     let unit = match paths.text_document {
@@ -172,7 +203,12 @@ fn empty_split(paths: &PathsConfig, splits: &DocumentSplits) -> HarnessError {
          there {}",
         files.join(", "),
         100.0 * paths.validation_share,
-        if documents == 1 { "is only one".to_owned() } else { format!("are {documents}") },
+        match (texts.len(), different) {
+            (1, _) => "is only one".to_owned(),
+            (all, 1) => format!("are {all}, all the same, and equal ones stay together"),
+            (all, different) if different < all => format!("are {different} different ones"),
+            (all, _) => format!("are {all}"),
+        },
     );
     HarnessError::config(problem, hint)
 }

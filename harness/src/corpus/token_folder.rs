@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{Tokenizer, definition_file};
 use super::vocabulary::Vocabulary;
 use super::{Corpus, token_file};
 use crate::config::data::{Packing, TokenizerKind};
@@ -54,10 +54,6 @@ fn split_file(split: &str) -> String {
     format!("{split}.tokens")
 }
 
-fn tokenizer_file(kind: TokenizerKind) -> &'static str {
-    if kind == TokenizerKind::Words { "words.txt" } else { "tokenizer.json" }
-}
-
 /// Writes `corpus` into `folder`; the description comes last, so that a folder with one is whole.
 pub fn write(
     folder: &Path,
@@ -73,7 +69,7 @@ pub fn write(
         token_file::write(&folder.join(split_file(split)), stream, key)?;
     }
     let definition = corpus.tokenizer.definition()?;
-    atomic::write(&folder.join(tokenizer_file(kind)), definition.as_bytes())?;
+    atomic::write(&folder.join(definition_file(kind)), definition.as_bytes())?;
     let description = Description {
         format: FORMAT,
         name: terms.name.to_owned(),
@@ -122,7 +118,7 @@ pub fn load(folder: &Path, packing: Packing) -> Result<Corpus> {
             format!("set data.packing = {packed}"),
         ));
     }
-    let path = folder.join(tokenizer_file(description.tokenizer));
+    let path = folder.join(definition_file(description.tokenizer));
     let damaged = |problem: String| HarnessError::input(&path, problem, "make the folder again");
     let definition = input::text(&path, input::TOKENIZER_BYTES_MAX);
     let definition = definition.map_err(|error| damaged(error.to_string()))?;

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::data::{DataConfig, TokenizerKind};
+use crate::config::run::{InitConfig, RunConfig};
 use crate::corpus::Corpus;
 use crate::error::{HarnessError, Result};
+use crate::weights::{self, meeting};
 
 /// Loads the text of every distinct `[data]` table once.
 #[derive(Debug, Default)]
@@ -23,13 +25,32 @@ impl Corpora {
 
     /// The corpus of `config`.
     pub fn load(&self, config: &DataConfig) -> Result<Arc<Corpus>> {
-        let key = serde_json::to_string(config)
+        self.remembered(config, "", || Corpus::load(config, self.cache.as_deref()))
+    }
+
+    /// The corpus of `run`, in the ids that its initial weights know if it has some.
+    pub fn of_run(&self, run: &RunConfig) -> Result<Arc<Corpus>> {
+        let Some(InitConfig { path, .. }) = &run.init else { return self.load(&run.data) };
+        self.remembered(&run.data, &path.display().to_string(), || {
+            let known = weights::load(path)?.origin.tokenizer;
+            meeting::corpus_for(&run.data, known.as_ref(), path)
+        })
+    }
+
+    fn remembered(
+        &self,
+        config: &DataConfig,
+        weights: &str,
+        load: impl FnOnce() -> Result<Corpus>,
+    ) -> Result<Arc<Corpus>> {
+        let config = serde_json::to_string(config)
             .map_err(|error| HarnessError::Invariant(error.to_string()))?;
+        let key = format!("{config} {weights}");
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(corpus) = loaded.get(&key) {
             return Ok(corpus.clone());
         }
-        let corpus = Arc::new(Corpus::load(config, self.cache.as_deref())?);
+        let corpus = Arc::new(load()?);
         loaded.insert(key, corpus.clone());
         Ok(corpus)
     }

@@ -1,15 +1,16 @@
 //! One run in the ledger: claimed, trained and recorded, or read if it is already there.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::record::{self, RunRecord};
 use crate::collective::Collective;
+use crate::config::data::DataConfig;
 use crate::config::model::BuiltModel;
 use crate::config::run::RunConfig;
-use crate::corpus::{Corpus, CorpusSource, Split};
+use crate::corpus::{Corpus, CorpusSource, Split, TokenizerRecord};
 use crate::error::{HarnessError, Result};
 use crate::ledger::{Begin, Ledger, Manifest, RunDescription, RunKey, RunState, provenance};
 use crate::train::{self, Observer, TrainJob, TrainOutcome};
@@ -41,15 +42,40 @@ pub fn key(run: &RunConfig, corpus: &Corpus) -> Result<RunKey> {
 pub fn key_on(run: &RunConfig, fingerprint: &str) -> Result<RunKey> {
     let width = run.model.dimensions().width;
     let mut run = run.clone();
-    // The same weights in another place are the same weights: their hash stays.
+    forget_places(&mut run)?;
+    RunKey::new(run.model.family(), width, &run, fingerprint)
+}
+
+/// Takes out of `run` where its inputs lie: the same text, tokenizer, weights or table in another
+/// place is the same. Their content stays: in the fingerprint of the text, in hashes.
+fn forget_places(run: &mut RunConfig) -> Result<()> {
     if let Some(init) = &mut run.init {
         init.path = PathBuf::new();
     }
+    let DataConfig { paths, tokenizer, tokens, .. } = &mut run.data;
+    for files in [&mut paths.train, &mut paths.validation, &mut paths.test] {
+        files.clear();
+    }
+    if let Some(path) = &mut tokenizer.path {
+        *path = PathBuf::new();
+    }
+    // The folder stays in the names of runs, as registered experiments give it.
+    if let Some(folder) = tokens {
+        *folder = from_here(folder);
+    }
     // A table of the user's own can change under its name.
     if let Some(hash) = run.parametrization.file_hash()? {
-        run.parametrization.name = format!("{} {hash}", run.parametrization.name);
+        let name = Path::new(&run.parametrization.name).file_name().unwrap_or_default();
+        run.parametrization.name = format!("{} {hash}", name.display());
     }
-    RunKey::new(run.model.family(), width, &run, fingerprint)
+    Ok(())
+}
+
+/// `path` as seen from the working folder, if it lies inside.
+fn from_here(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    let path = path.strip_prefix(here).unwrap_or(path);
+    path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
 /// Does `run`, or reads its record if it is done; `None` if another process is doing it.
@@ -96,11 +122,21 @@ pub fn attempt(
                 None => built.resolved.initialise(&built.layout, &built.base_layout, run.seed)?,
                 Some(weights) => weights::unfold(run, weights, &run_init_path(run))?,
             };
+            let tokenizer = TokenizerRecord::of(&corpus.tokenizer)?;
+            if context.keep_weights {
+                // From the first checkpoint on there are weights that know these ids.
+                tokenizer.write(folder.path)?;
+            }
             let outcome =
                 train_built(run, (built, parameters), &source, (context, Some(folder)), observer)?;
             if context.keep_weights {
-                let of_run = (folder.config_hash, outcome.steps);
-                run_folder::save(folder.path, &layout, &outcome.parameters, of_run)?;
+                let belonging = run_folder::Belonging {
+                    config_hash: folder.config_hash,
+                    step: outcome.steps,
+                    tokenizer: &tokenizer,
+                    text: &corpus.fingerprint.to_hex(),
+                };
+                run_folder::save(folder.path, &layout, &outcome.parameters, belonging)?;
             }
             claim.finish(&outcome)?
         }

@@ -3,6 +3,7 @@
 pub mod corpora;
 pub mod execute;
 pub mod fetched_text;
+pub mod kin;
 pub mod record;
 pub mod runner;
 pub mod source;

@@ -68,6 +68,11 @@ impl Runner {
         self.corpora.load(config)
     }
 
+    /// The corpus of `run`, in the ids that its initial weights know if it has some.
+    pub fn corpus_of(&self, run: &RunConfig) -> Result<Arc<Corpus>> {
+        self.corpora.of_run(run)
+    }
+
     /// What to run before looking again at what is wanted: everything, or only the cheapest few.
     pub fn next_round(&self, wanted: &[RunConfig]) -> Vec<RunConfig> {
         if !self.cheapest_first {
@@ -106,7 +111,7 @@ impl Runner {
         run: &RunConfig,
         collective: &dyn Collective,
     ) -> Result<Option<RunRecord>> {
-        let corpus = self.corpora.load(&run.data)?;
+        let corpus = self.corpora.of_run(run)?;
         let ledger = Ledger::open(&self.options.folder)?;
         let (threads, stop, keep_weights) = (self.threads(), self.stop, self.keep_weights);
         let context = Context { ledger: &ledger, threads, stop, keep_weights, collective };

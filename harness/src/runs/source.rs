@@ -63,7 +63,7 @@ impl<'a> LedgerSource<'a> {
             return Ok((text.fingerprint.clone(), text.unigram_loss_nats));
         }
         drop(texts);
-        let corpus = self.corpora.load(&run.data)?;
+        let corpus = self.corpora.of_run(run)?;
         Ok((corpus.fingerprint.to_hex().to_string(), self.unigram_loss_nats(run, &corpus)?))
     }
 

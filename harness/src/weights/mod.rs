@@ -13,6 +13,8 @@
 //! | `config` | the family's table as JSON; forward constants are the model's own |
 //! | `parametrization` | table that the weights were trained under, if known |
 //! | `run`, `step`, `commit` | where they come from, if known |
+//! | `tokenizer`, `tokenizer_blake3` | whose ids they know, as JSON, and its fingerprint |
+//! | `text_blake3` | fingerprint of the text that they were trained on |
 //!
 //! BERT files hold the decoder's bias under both names that loaders use, and a tied decoder as a
 //! copy of the token table.
@@ -20,6 +22,7 @@
 pub mod file;
 pub mod finite;
 pub mod hugging_face;
+pub mod meeting;
 pub mod names;
 pub mod run_folder;
 mod standard;
@@ -34,11 +37,18 @@ pub use standard::{Change, StandardWeights, fold, unfold};
 
 use crate::config::model::ModelConfig;
 use crate::config::run::RunConfig;
+use crate::corpus::TokenizerRecord;
 use crate::error::{HarnessError, Result};
 
 /// Version of the metadata keys.
 pub const FORMAT_VERSION: u32 = 1;
 const VERSION_KEY: &str = "crossscale_format";
+/// Metadata key of a tokenizer as JSON.
+const TOKENIZER_KEY: &str = "tokenizer";
+/// Metadata key of a tokenizer's fingerprint.
+const TOKENIZER_HASH_KEY: &str = "tokenizer_blake3";
+/// Metadata key of a text's fingerprint.
+const TEXT_HASH_KEY: &str = "text_blake3";
 /// Names of unexpected tensors that an error lists.
 const NAMED_AT_MOST: usize = 5;
 
@@ -53,29 +63,52 @@ pub struct Origin {
     pub step: Option<u64>,
     /// Commit of the program that trained them.
     pub commit: Option<String>,
+    /// Tokenizer whose ids they know.
+    pub tokenizer: Option<TokenizerRecord>,
+    /// Fingerprint of the text that they were trained on.
+    pub text: Option<String>,
 }
 
 impl Origin {
-    fn keys(&self) -> BTreeMap<String, String> {
+    fn keys(&self) -> Result<BTreeMap<String, String>> {
+        let json = |record| serde_json::to_string(record);
+        let tokenizer = self.tokenizer.as_ref().map(json).transpose();
+        let tokenizer = tokenizer.map_err(|error| HarnessError::Invariant(error.to_string()))?;
         let step = self.step.map(|step| step.to_string());
         let entries = [
             ("parametrization", self.parametrization.clone()),
             ("run", self.run.clone()),
             ("step", step),
             ("commit", self.commit.clone()),
+            (TOKENIZER_KEY, tokenizer),
+            (TOKENIZER_HASH_KEY, self.tokenizer.as_ref().map(TokenizerRecord::fingerprint)),
+            (TEXT_HASH_KEY, self.text.clone()),
         ];
         let known = entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
-        known.collect()
+        Ok(known.collect())
     }
 
-    fn read(metadata: &BTreeMap<String, String>) -> Self {
-        let get = |key: &str| metadata.get(key).cloned();
-        Self {
+    fn read(file: &TensorFile) -> Result<Self> {
+        let get = |key: &str| file.metadata().get(key).cloned();
+        let bad =
+            |problem: String| HarnessError::input(file.path(), problem, "export the weights again");
+        let read = |text: String| serde_json::from_str::<TokenizerRecord>(&text);
+        let tokenizer = get(TOKENIZER_KEY).map(read).transpose();
+        let tokenizer =
+            tokenizer.map_err(|error| bad(format!("metadata key '{TOKENIZER_KEY}': {error}")))?;
+        if let (Some(tokenizer), found) = (&tokenizer, get(TOKENIZER_HASH_KEY))
+            && found != Some(tokenizer.fingerprint())
+        {
+            return Err(bad(format!("its tokenizer is not the one of '{TOKENIZER_HASH_KEY}'")));
+        }
+        Ok(Self {
             parametrization: get("parametrization"),
             run: get("run"),
             step: get("step").and_then(|step| step.parse().ok()),
             commit: get("commit"),
-        }
+            tokenizer,
+            text: get(TEXT_HASH_KEY),
+        })
     }
 }
 
@@ -86,7 +119,7 @@ impl Origin {
 pub fn export(path: &Path, weights: &StandardWeights) -> Result<()> {
     let StandardWeights { model, parameters, origin } = weights;
     let layout = model.layout()?;
-    let mut metadata = origin.keys();
+    let mut metadata = origin.keys()?;
     let config = model.table_json()?;
     for (key, value) in [
         ("format", "pt".to_owned()),
@@ -167,7 +200,8 @@ pub fn read(file: &mut TensorFile, model: &ModelConfig) -> Result<StandardWeight
             "give the model the depth and options of the file, e.g. --set model.tied=false",
         ));
     }
-    Ok(StandardWeights { model: model.clone(), parameters, origin: Origin::read(file.metadata()) })
+    let origin = Origin::read(file)?;
+    Ok(StandardWeights { model: model.clone(), parameters, origin })
 }
 
 /// The name under which `file` holds the tensor `name`.

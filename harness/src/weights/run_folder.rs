@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use models::parameters::Layout;
 
 use super::standard::{Change, StandardWeights, fold};
-use super::{Origin, TensorFile, file, finite};
+use super::{Origin, TEXT_HASH_KEY, TOKENIZER_HASH_KEY, TensorFile, file, finite};
 use crate::config::run::RunConfig;
+use crate::corpus::{Corpus, TokenizerRecord};
 use crate::error::{HarnessError, Result};
 use crate::ledger::{MANIFEST_FILE, Manifest, ParametrizationSummary, RunStatus};
 use crate::train::{Divergence, checkpoint};
@@ -27,6 +28,21 @@ pub struct TrainedWeights {
     pub parameters: Vec<f32>,
     /// Optimiser steps they are after.
     pub step: u64,
+    /// Tokenizer that the folder keeps.
+    kept: Option<TokenizerRecord>,
+}
+
+/// What final weights belong to.
+#[derive(Debug, Clone, Copy)]
+pub struct Belonging<'a> {
+    /// Hash of the run.
+    pub config_hash: &'a str,
+    /// Optimiser steps they are after.
+    pub step: u64,
+    /// Tokenizer whose ids they know.
+    pub tokenizer: &'a TokenizerRecord,
+    /// Fingerprint of the text that they were trained on.
+    pub text: &'a str,
 }
 
 /// Keeps the final weights of a run in its folder.
@@ -34,12 +50,15 @@ pub fn save(
     folder: &Path,
     layout: &Layout,
     parameters: &[f32],
-    (config_hash, step): (&str, u64),
+    belonging: Belonging,
 ) -> Result<()> {
+    let Belonging { config_hash, step, tokenizer, text } = belonging;
     let metadata = BTreeMap::from([
         ("format".to_owned(), "pt".to_owned()),
         ("config_hash".to_owned(), config_hash.to_owned()),
         ("step".to_owned(), step.to_string()),
+        (TOKENIZER_HASH_KEY.to_owned(), tokenizer.fingerprint()),
+        (TEXT_HASH_KEY.to_owned(), text.to_owned()),
     ]);
     let tensor = |(position, spec): (usize, &models::parameters::ParameterSpec)| {
         let shape = &layout.specs()[position].shape();
@@ -100,16 +119,17 @@ pub fn trained(folder: &Path) -> Result<TrainedWeights> {
     let layout = run.model.layout()?;
     check_table(&run, &layout, &manifest)?;
     check_result(&manifest)?;
+    let kept = TokenizerRecord::read(folder)?;
     let path = folder.join(WEIGHTS_FILE);
     if path.is_file() {
-        let (parameters, step) = read_final(&path, &layout, &manifest)?;
-        return Ok(TrainedWeights { run, manifest, parameters, step });
+        let (parameters, step) = read_final(&path, &layout, (&manifest, kept.as_ref()))?;
+        return Ok(TrainedWeights { run, manifest, parameters, step, kept });
     }
     match checkpoint::newest(folder, &layout, &manifest.hash)? {
         Some(snapshot) => {
             let [parameters, ..] = snapshot.buffers;
             check_numbers(&manifest.run, &layout, &parameters)?;
-            Ok(TrainedWeights { run, manifest, parameters, step: snapshot.step })
+            Ok(TrainedWeights { run, manifest, parameters, step: snapshot.step, kept })
         }
         None => Err(HarnessError::input(
             folder,
@@ -155,7 +175,11 @@ fn check_table(run: &RunConfig, layout: &Layout, manifest: &Manifest) -> Result<
     ))
 }
 
-fn read_final(path: &Path, layout: &Layout, manifest: &Manifest) -> Result<(Vec<f32>, u64)> {
+fn read_final(
+    path: &Path,
+    layout: &Layout,
+    (manifest, kept): (&Manifest, Option<&TokenizerRecord>),
+) -> Result<(Vec<f32>, u64)> {
     let mut file = TensorFile::open(path)?;
     let value = |key: &str| file.metadata().get(key).cloned();
     if value("config_hash").as_deref() != Some(manifest.hash.as_str()) {
@@ -163,6 +187,16 @@ fn read_final(path: &Path, layout: &Layout, manifest: &Manifest) -> Result<(Vec<
             path,
             format!("is not of run {}", manifest.run),
             "was it copied from another run folder? delete it and train again",
+        ));
+    }
+    let learned = value(TOKENIZER_HASH_KEY);
+    if let (Some(kept), Some(learned)) = (kept, learned)
+        && kept.fingerprint() != learned
+    {
+        return Err(HarnessError::input(
+            path,
+            "the tokenizer beside it is not the one that these weights were trained with",
+            "give the folder its own tokenizer back, or train the run again",
         ));
     }
     let step = value("step").and_then(|step| step.parse().ok()).unwrap_or_default();
@@ -194,6 +228,17 @@ impl TrainedWeights {
         Some(format!("run {run} is {word}: these weights are after {} of {steps} steps", self.step))
     }
 
+    /// The tokenizer whose ids the weights know: the one that the run folder keeps, else, for runs
+    /// of older versions, that of the run's text as long as this is what it was.
+    pub fn tokenizer(&self) -> Option<TokenizerRecord> {
+        let of_text = || {
+            let corpus = Corpus::load(&self.run.data, None).ok()?;
+            let same = corpus.fingerprint.to_hex().as_str() == self.manifest.data_fingerprint;
+            TokenizerRecord::of(&corpus.tokenizer).ok().filter(|_| same)
+        };
+        self.kept.clone().or_else(of_text)
+    }
+
     /// The weights without the run's parametrization, and what that changed.
     pub fn fold(&self) -> Result<(StandardWeights, Vec<Change>)> {
         let origin = Origin {
@@ -201,6 +246,8 @@ impl TrainedWeights {
             run: Some(self.manifest.run.clone()),
             step: Some(self.step),
             commit: self.manifest.git_revision.clone(),
+            tokenizer: self.tokenizer(),
+            text: Some(self.manifest.data_fingerprint.clone()),
         };
         fold(&self.run, &self.parameters, origin)
     }

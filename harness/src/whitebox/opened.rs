@@ -9,7 +9,7 @@ use models::layers;
 
 use crate::config::data::{TokenizerConfig, TokenizerKind};
 use crate::config::run::RunConfig;
-use crate::corpus::{Corpus, Tokenizer};
+use crate::corpus::{Tokenizer, TokenizerRecord};
 use crate::error::{HarnessError, Result};
 use crate::guard::subject::Subject;
 use crate::weights::{self, StandardWeights, run_folder};
@@ -29,8 +29,8 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Opens the run folder, one-run ledger or exported file at `path`. A run's tokenizer is its
-    /// own; a file needs `tokenizer`, a `tokenizer.json` or the folder of a run.
+    /// Opens the run folder, one-run ledger or exported file at `path` with the tokenizer that it
+    /// keeps; a file that keeps none needs `tokenizer`, a `tokenizer.json` or the folder of a run.
     ///
     /// # Errors
     /// If there is nothing to open, or the tokenizer is not the one that the model was trained
@@ -40,16 +40,11 @@ impl Opened {
         let (run, parameters, tokenizer) = if path.is_dir() {
             let folder = run_folder::find(path, Path::new("runs"))?;
             let trained = run_folder::trained(&folder)?;
-            let tokenizer = given.map_or_else(|| own_tokenizer(&folder, &trained), Ok)?;
+            let tokenizer = of_weights(given, trained.tokenizer(), &folder)?;
             (trained.run, trained.parameters, tokenizer)
         } else if path.exists() {
             let StandardWeights { model, parameters, origin } = weights::load(path)?;
-            let tokenizer = given.ok_or_else(|| {
-                HarnessError::config(
-                    format!("{} holds weights but no tokenizer", path.display()),
-                    "add --tokenizer FILE.json, or --tokenizer RUN for that of a run folder",
-                )
-            })?;
+            let tokenizer = of_weights(given, origin.tokenizer.clone(), path)?;
             let weights = StandardWeights { model, parameters: Vec::new(), origin };
             (weights.plain_run()?, parameters, tokenizer)
         } else {
@@ -90,26 +85,34 @@ impl Opened {
     }
 }
 
-/// The tokenizer that the run in `folder` was trained with.
-fn own_tokenizer(folder: &Path, trained: &run_folder::TrainedWeights) -> Result<Tokenizer> {
-    let ledger = folder.parent().and_then(Path::parent);
-    let cache = ledger.map(|ledger| ledger.join("cache")).filter(|cache| cache.is_dir());
-    let corpus = Corpus::load(&trained.run.data, cache.as_deref())?;
-    if corpus.fingerprint.to_hex().as_str() != trained.manifest.data_fingerprint {
-        return Err(HarnessError::input(
-            folder,
-            "its text has changed since the training, so its tokenizer is not known any more",
-            "give the text its old content back, or name a tokenizer: --tokenizer FILE.json",
-        ));
+/// The tokenizer of the weights at `path`: theirs, which `given` may only repeat.
+fn of_weights(
+    given: Option<Tokenizer>,
+    known: Option<TokenizerRecord>,
+    path: &Path,
+) -> Result<Tokenizer> {
+    match (given, known) {
+        (None, None) => Err(HarnessError::config(
+            format!("{} holds weights but no tokenizer", path.display()),
+            "add --tokenizer FILE.json, or --tokenizer RUN for that of a run folder",
+        )),
+        (None, Some(known)) => known.restore(),
+        (Some(given), None) => Ok(given),
+        (Some(given), Some(known)) if TokenizerRecord::of(&given)?.encodes_like(&known) => {
+            Ok(given)
+        }
+        (Some(_), Some(_)) => Err(HarnessError::config(
+            format!("--tokenizer is not the tokenizer of the weights in {}", path.display()),
+            "leave it out: the weights bring theirs",
+        )),
     }
-    Ok(corpus.tokenizer)
 }
 
 /// The tokenizer of a run folder, or the one in a `tokenizer.json`.
 fn given_tokenizer(path: &Path) -> Result<Tokenizer> {
     if path.is_dir() {
         let folder = run_folder::find(path, Path::new("runs"))?;
-        return own_tokenizer(&folder, &run_folder::trained(&folder)?);
+        return of_weights(None, run_folder::trained(&folder)?.tokenizer(), &folder);
     }
     let kind = TokenizerKind::File;
     let config =

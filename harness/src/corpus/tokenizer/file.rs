@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tokenizers::Tokenizer;
 
-use crate::config::data::TokenizerConfig;
+use crate::config::data::{TokenizerConfig, VOCAB_MAX};
 use crate::corpus::vocabulary::Vocabulary;
 use crate::error::{HarnessError, Result};
 use crate::input;
@@ -62,8 +62,22 @@ pub(super) fn load(config: &TokenizerConfig) -> Result<(Tokenizer, Vocabulary)> 
         added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
     special.extend([mask, separator, padding]);
     special.extend(unknown);
+    let ids: BTreeSet<u32> = tokenizer.get_vocab(true).into_values().collect();
     // Ids may have holes, so the size follows from the largest.
-    let size = tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+    let size = ids.last().map_or(0, |id| *id as usize + 1);
+    if size > VOCAB_MAX {
+        return Err(HarnessError::input(
+            path,
+            format!("its largest id is {}", size - 1),
+            format!("ids up to {} are possible", VOCAB_MAX - 1),
+        ));
+    }
+    // An id without a token is never in a text: no replacement, and nothing of the unigram line.
+    special.extend((0..size as u32).filter(|id| !ids.contains(id)));
+    if size > ids.len() {
+        let (path, holes) = (path.display(), size - ids.len());
+        tracing::warn!("{path}: {holes} of its {size} ids have no token and are left out");
+    }
     let special = special.into_iter().collect();
     Ok((tokenizer, Vocabulary { size, mask, padding, separator, unknown, special }))
 }

@@ -1,8 +1,10 @@
 //! Tokenizers: byte-level byte-pair encoding, words, `tokenizer.json` files.
 
+mod borders;
 mod bpe;
 mod cache;
 mod file;
+mod record;
 mod spelling;
 mod wordpiece;
 mod words;
@@ -11,6 +13,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+pub use self::record::{TOKENIZER_FILE, TokenizerRecord, definition_file};
 use self::words::WordTokenizer;
 use super::documents::Document;
 use super::vocabulary::Vocabulary;
@@ -24,6 +27,7 @@ const PIECE_BYTES: usize = 1 << 16;
 /// Turns text into ids and back.
 #[derive(Debug)]
 pub struct Tokenizer {
+    kind: TokenizerKind,
     engine: Engine,
     vocabulary: Vocabulary,
     fingerprint: blake3::Hash,
@@ -100,7 +104,7 @@ impl Tokenizer {
     }
 
     fn complete(kind: TokenizerKind, engine: Engine, vocabulary: Vocabulary) -> Result<Self> {
-        let mut tokenizer = Self { engine, vocabulary, fingerprint: blake3::hash(b"") };
+        let mut tokenizer = Self { kind, engine, vocabulary, fingerprint: blake3::hash(b"") };
         let (vocabulary, definition) = (&tokenizer.vocabulary, tokenizer.definition()?);
         let definition = format!("{kind:?}\n{vocabulary:?}\n{definition}");
         tokenizer.fingerprint = blake3::hash(definition.as_bytes());
@@ -115,6 +119,11 @@ impl Tokenizer {
         }
     }
 
+    /// How the tokenizer came to be.
+    pub fn kind(&self) -> TokenizerKind {
+        self.kind
+    }
+
     /// The token set.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
@@ -126,7 +135,8 @@ impl Tokenizer {
     }
 
     /// Ids of `text`, without special tokens around it. Special tokens spelled out in the text
-    /// are ordinary text. Texts of more than 64 KiB are encoded in pieces cut before a line end.
+    /// are ordinary text. Texts of more than 64 KiB are encoded in pieces cut before a line end, by
+    /// tokenizers for which that gives the ids of the whole.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let tokenizer = match &self.engine {
             Engine::Words(words) => return Ok(words.encode(text)),
@@ -139,6 +149,9 @@ impl Tokenizer {
                 "check the tokenizer file: does it have an unknown token?",
             )),
         };
+        if text.len() <= PIECE_BYTES || !borders::cuts_at_line_ends(tokenizer) {
+            return encode(text);
+        }
         let encoded: Vec<Vec<u32>> =
             pieces(text, PIECE_BYTES).into_par_iter().map(encode).collect::<Result<_>>()?;
         Ok(encoded.concat())
@@ -174,9 +187,29 @@ fn parse(bytes: &[u8]) -> std::result::Result<tokenizers::Tokenizer, String> {
     struct Probe {
         #[serde(default, rename = "decoder")]
         _decoder: serde_json::Value,
+        #[serde(default)]
+        added_tokens: Vec<Added>,
     }
-    serde_json::from_slice::<Probe>(bytes).map_err(|problem| problem.to_string())?;
-    tokenizers::Tokenizer::from_bytes(bytes).map_err(|problem| problem.to_string())
+    #[derive(serde::Deserialize)]
+    struct Added {
+        id: u32,
+        content: String,
+    }
+    let probe: Probe = serde_json::from_slice(bytes).map_err(|problem| problem.to_string())?;
+    let tokenizer =
+        tokenizers::Tokenizer::from_bytes(bytes).map_err(|problem| problem.to_string())?;
+    // The library gives an added token that its model does not know the next free id, silently.
+    for Added { id, content } in probe.added_tokens {
+        let used = tokenizer.token_to_id(&content);
+        if used != Some(id) {
+            let used = used.map_or("none".to_owned(), |used| used.to_string());
+            return Err(format!(
+                "declares the added token {content:?} as id {id}, the tokenizers library gives it \
+                 {used}; put it into model.vocab as {id}, where weights were trained with that id"
+            ));
+        }
+    }
+    Ok(tokenizer)
 }
 
 /// The tokenizer as the text of a `tokenizer.json`.
@@ -190,8 +223,8 @@ fn serialise(tokenizer: &tokenizers::Tokenizer) -> Result<String> {
 }
 
 /// Cuts `text` into pieces of about `size` bytes. Cuts lie before a line end that a character
-/// other than white space follows; byte-level pre-tokenization starts a new word exactly there,
-/// so pieces encode to what the whole would. Text without such places stays whole.
+/// other than white space follows: where [`borders`] says so, pieces encode to what the whole
+/// would. Text without such places stays whole.
 fn pieces(text: &str, size: usize) -> Vec<&str> {
     let bytes = text.as_bytes();
     let (mut pieces, mut start) = (Vec::new(), 0);

@@ -169,6 +169,117 @@ fn invariant_files_need_a_mask_token() {
     assert_eq!(load(&["<unk>", "<m>"], "<m>", Some("two")).unwrap().vocabulary().separator, 3);
 }
 
+/// Loads a `tokenizer.json` after `change`.
+fn changed(change: impl FnOnce(&mut serde_json::Value)) -> std::result::Result<Tokenizer, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = tokenizer_file(folder.path(), &["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]);
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut json);
+    fs::write(&path, json.to_string()).unwrap();
+    let kind = TokenizerKind::File;
+    let config = TokenizerConfig { kind, path: Some(path), ..TokenizerConfig::default() };
+    Tokenizer::prepare(&config, &[], None).map_err(|problem| problem.to_string())
+}
+
+#[test]
+fn invariant_added_tokens_keep_their_ids_or_are_refused() {
+    let vocab = |json: &mut serde_json::Value, token: &str| {
+        json["model"]["vocab"].as_object_mut().unwrap().remove(token);
+    };
+    // Declared as 4, but the library takes the number of words that the model has.
+    let shifted = changed(|json| vocab(json, "[MASK]")).unwrap_err();
+    assert!(shifted.contains("\"[MASK]\" as id 4") && shifted.contains("gives it 7"), "{shifted}");
+    assert!(shifted.contains("model.vocab as 4") && shifted.contains("hint: "), "{shifted}");
+    let other = changed(|json| json["added_tokens"][2]["id"] = 6.into()).unwrap_err();
+    assert!(other.contains("\"[CLS]\" as id 6") && other.contains("gives it 2"), "{other}");
+    let added = |id: u32| {
+        serde_json::json!({ "id": id, "content": "<new>", "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": false })
+    };
+    let push = |json: &mut serde_json::Value, id: u32| {
+        json["added_tokens"].as_array_mut().unwrap().push(added(id));
+    };
+    assert_eq!(changed(|json| push(json, 8)).unwrap().encode("<new> one").unwrap(), [8, 5]);
+    assert!(changed(|json| push(json, 90)).unwrap_err().contains("\"<new>\" as id 90"));
+}
+
+#[test]
+fn invariant_ids_without_a_token_are_neither_replacements_nor_targets() {
+    let whole = changed(|_| ()).unwrap();
+    let holes = changed(|json| json["model"]["vocab"]["three"] = 40.into()).unwrap();
+    let vocabulary = holes.vocabulary();
+    assert_eq!(vocabulary.size, 41);
+    assert_eq!(vocabulary.ordinary(), [5, 6, 40]);
+    assert_eq!(whole.vocabulary().ordinary(), [5, 6, 7]);
+    let targets = vocabulary.maskable(true).into_iter().filter(|target| *target).count();
+    assert_eq!(targets, 4, "three words and the unknown one");
+    let absurd = changed(|json| json["model"]["vocab"]["three"] = u32::MAX.into()).unwrap_err();
+    assert!(absurd.contains("4294967295") && absurd.contains("ids up to"), "{absurd}");
+}
+
+/// Lines of words and punctuation, more than one piece.
+fn long_text() -> String {
+    let words = ["one", "two", "three", "four.", "(five)", "one!", "two\n", "\tthree"];
+    let text: Vec<&str> = (0..30_000).map(|i: usize| words[(i * i / 3 + i) % 8]).collect();
+    text.chunks(11).map(|line| line.join(" ")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn invariant_files_encode_long_texts_to_what_the_library_gives_for_the_whole() {
+    let text = long_text();
+    assert!(pieces(&text, PIECE_BYTES).len() > 1);
+    let replace =
+        serde_json::json!({ "type": "Replace", "pattern": { "String": " " }, "content": "▁" });
+    let prepend = serde_json::json!({ "type": "Prepend", "prepend": "▁" });
+    let llama = serde_json::json!({ "type": "Sequence", "normalizers": [prepend, replace] });
+    let bytes = |prefix: bool, regex: bool| {
+        serde_json::json!({ "type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true,
+            "use_regex": regex })
+    };
+    let metaspace = serde_json::json!({ "type": "Metaspace", "replacement": "▁",
+        "prepend_scheme": "always", "split": true });
+    let pattern = serde_json::json!({ "Regex": "\\p{L}+|[^\\s\\p{L}]+[\\r\\n]*|\\s+" });
+    let split = serde_json::json!({ "type": "Split", "pattern": pattern, "behavior": "Isolated",
+        "invert": false });
+    let plain = |kind: &str| serde_json::json!({ "type": kind });
+    let none = serde_json::Value::Null;
+    for (normalizer, words, in_pieces) in [
+        (llama, none.clone(), false),
+        (none.clone(), bytes(true, true), false),
+        (none.clone(), bytes(false, true), true),
+        (none.clone(), bytes(false, false), false),
+        (none.clone(), metaspace, false),
+        (none.clone(), split, false),
+        (none.clone(), plain("WhitespaceSplit"), true),
+        (none.clone(), plain("BertPreTokenizer"), true),
+        (plain("Lowercase"), plain("BertPreTokenizer"), false),
+        (none, serde_json::Value::Null, false),
+    ] {
+        let name = format!("{normalizer} {words}");
+        let tokenizer = changed(|json| {
+            json["normalizer"] = normalizer;
+            json["pre_tokenizer"] = words;
+            // Bytes as tokens, without merges: every letter shows where words begin.
+            let special = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"].map(str::to_owned);
+            let alphabet = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
+            let mut letters: Vec<String> = alphabet.into_iter().map(String::from).collect();
+            letters.extend(["▁", " ", "\n", "\t"].map(str::to_owned));
+            letters.sort();
+            letters.dedup();
+            let vocab = special.into_iter().chain(letters).zip(0u32..);
+            let vocab: serde_json::Map<String, serde_json::Value> =
+                vocab.map(|(token, id)| (token, id.into())).collect();
+            json["model"] = serde_json::json!({ "type": "BPE", "vocab": vocab, "merges": [],
+                "unk_token": "[UNK]", "fuse_unk": false });
+        });
+        let tokenizer = tokenizer.unwrap();
+        let Engine::Subwords(engine) = &tokenizer.engine else { unreachable!("kind is file") };
+        assert_eq!(borders::cuts_at_line_ends(engine), in_pieces, "{name}");
+        let whole = engine.encode_fast(text.as_str(), false).unwrap().get_ids().to_vec();
+        assert!(tokenizer.encode(&text).unwrap() == whole, "{name}");
+    }
+}
+
 #[test]
 fn invariant_bad_tokenizer_files_are_input_errors() {
     let folder = tempfile::tempdir().unwrap();
