@@ -116,6 +116,14 @@ fn cli_plan_prints_the_published_counts() {
     assert!(plan["parameters"]["non_embedding"].as_u64().unwrap() < 1_000_000);
     assert!(plan["flops_per_token"].as_f64().unwrap() > 1e6);
     assert!(plan["memory_bytes"]["peak"].as_u64().unwrap() > 4 * 17_072_128);
+    let ut = ["plan", "--model", "ut", "--width", "64", "--json"];
+    let looped = ["--set", "model.positions=rotary", "--set", "model.injection=true"];
+    let count = |more: &[&str]| {
+        json(&crossscale(folder.path(), &[&ut, more].concat()))["parameters"]["total"].as_u64()
+    };
+    assert_eq!(count(&[]).unwrap() - count(&looped).unwrap(), 1024 * 64, "the position table");
+    let other = crossscale(folder.path(), &[&ut[..], &["--set", "train.steps=2"]].concat());
+    assert_eq!(other.status.code(), Some(2), "{}", String::from_utf8_lossy(&other.stderr));
 }
 
 #[test]

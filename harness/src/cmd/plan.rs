@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{counts, print};
 use crate::config::compute::DeviceKind;
 use crate::config::model::{ComputePath, ModelConfig};
+use crate::config::overrides;
 use crate::cost::memory::{self, MemoryPlan, StageBytes, StepShape};
 use crate::cost::plan::SpeedBasis;
 use crate::error::{HarnessError, Result};
@@ -12,7 +13,9 @@ use crate::train::checkpoint;
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "Example: crossscale plan --model pt --width 256 --vocab 32000 --json")]
+#[command(after_long_help = "Examples:
+  crossscale plan --model pt --width 256 --vocab 32000 --json
+  crossscale plan --model ut --width 64 --set model.positions=rotary --set model.injection=true")]
 pub struct Args {
     /// Model family: pt, bert, preln, ut
     #[arg(long)]
@@ -32,6 +35,9 @@ pub struct Args {
     /// Vocabulary size
     #[arg(long, value_name = "N")]
     vocab: Option<usize>,
+    /// Any other key of the model: model.key=value
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
     /// Sequence length
     #[arg(long, value_name = "N", default_value_t = 128)]
     length: usize,
@@ -111,7 +117,7 @@ pub fn run(args: &Args) -> Result<()> {
         time(args, tokens * flops.training_per_token(args.mask), step.threads);
     let plan = Plan {
         model: args.model.clone(),
-        width: args.width,
+        width: model.dimensions().width,
         depth: model.dimensions().depth,
         length: args.length,
         parameters: Parameters {
@@ -191,7 +197,21 @@ fn model(args: &Args) -> Result<ModelConfig> {
         _ => set("layers", depth),
     }
     ModelConfig::of_family(family)?;
-    ModelConfig::from_table(toml::Table::from_iter([(family.to_owned(), toml::Value::Table(keys))]))
+    let model = toml::Table::from_iter([(family.to_owned(), toml::Value::Table(keys))]);
+    let mut table = toml::Table::from_iter([("model".to_owned(), toml::Value::Table(model))]);
+    for assignment in &args.sets {
+        if !assignment.trim_start().starts_with("model.") {
+            return Err(HarnessError::config(
+                format!("--set {assignment}: no key of the model"),
+                "write --set model.key=value; the rest of a run has options here, e.g. --length",
+            ));
+        }
+        overrides::set(&mut table, assignment)?;
+    }
+    match table.remove("model") {
+        Some(toml::Value::Table(model)) => ModelConfig::from_table(model),
+        _ => Err(HarnessError::Invariant("plan lost its table [model]".to_owned())),
+    }
 }
 
 fn readable(plan: &Plan) -> String {
