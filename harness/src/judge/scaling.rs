@@ -17,7 +17,7 @@ use super::{BOOTSTRAP_SEED, REPLICATES};
 use crate::error::Result;
 use crate::statistics::{
     Estimate, Interval, PowerLaw, SizeLosses, bootstrap_power_law, estimate, fit_power_law,
-    jackknife_power_law,
+    residual_power_law,
 };
 
 const WANTED: [Wanted; 5] = [LABEL, SIZE, LOSS, SEED, STEP];
@@ -88,8 +88,8 @@ pub struct Finding {
 pub fn rule(margin: f64) -> String {
     format!(
         "L(N) = E + A N^(−b), by a Huber loss on log L (δ = 1e-3), without and with E. Intervals: \
-         95 %, from resampling seeds within sizes, or with one seed per size from leaving out one \
-         size at a time. The largest size is held out and predicted by the law without E, or by \
+         95 %, from resampling seeds within sizes, or with one seed per size from how far the \
+         sizes lie from the law. The largest size is held out and predicted by the law without E, or by \
          that with E where more than five sizes show it to be above 0. Predicts: the prediction is \
          within ±{margin} of the loss or both intervals allow them to be equal, and it is nearer \
          than the loss of the next smaller size by more than the intervals. Does not predict: \
@@ -215,8 +215,10 @@ fn law(data: &[SizeLosses], with_offset: bool, from_seeds: bool) -> Option<Law> 
             predicted: predicted.map(|value| (value, held.map(|found| found.interval))),
         });
     }
-    let all = jackknife_power_law(&means(data), with_offset, None);
-    let held = jackknife_power_law(&means(rest), with_offset, Some(largest.size));
+    let residuals = |data: &[SizeLosses], held_out| {
+        residual_power_law(&means(data), with_offset, held_out, REPLICATES / 4, BOOTSTRAP_SEED)
+    };
+    let (all, held) = (residuals(data, None), residuals(rest, Some(largest.size)));
     Some(Law {
         with_offset,
         fit,

@@ -17,7 +17,7 @@ mod hypothesis;
 mod rank;
 mod scaling;
 mod scaling_bootstrap;
-mod scaling_jackknife;
+mod scaling_residuals;
 #[cfg(test)]
 mod simulation;
 mod transfer;
@@ -46,7 +46,7 @@ pub use hypothesis::{
 pub use rank::{RankCorrelation, rank_correlation};
 pub use scaling::{PowerLaw, fit_power_law};
 pub use scaling_bootstrap::{PowerLawEstimate, SizeLosses, bootstrap_power_law};
-pub use scaling_jackknife::{PowerLawJackknife, jackknife_power_law};
+pub use scaling_residuals::{PowerLawResiduals, residual_power_law};
 pub use transfer::{
     LearningRateCurve, LearningRatePoint, ShiftSlope, TransferRegret, basin_distance,
     learning_rate_sensitivity, shift_slope, transfer_regret,

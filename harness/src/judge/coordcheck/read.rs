@@ -170,11 +170,14 @@ impl Columns {
             site = None;
             wide
         };
-        let more = [find(&ITERATION)?, find(&RATE_FACTOR)?].into_iter().flatten().collect();
+        let step = find(&STEP)?;
+        // nanoGPT-mup calls its steps `iter`, this program's rows the iteration of a site.
+        let iteration = find(&ITERATION)?.filter(|&place| Some(place) != step);
+        let more = [iteration, find(&RATE_FACTOR)?].into_iter().flatten().collect();
         Ok(Self {
             label,
             width: find(&WIDTH)?,
-            step: find(&STEP)?,
+            step,
             seed: find(&SEED)?,
             site,
             role: find(&ROLE)?,
