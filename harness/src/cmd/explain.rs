@@ -108,9 +108,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// `template` at the width that `--option` gives, if a model of this family can have it.
 fn at_width(template: &ModelConfig, option: &str, width: usize) -> Result<ModelConfig> {
-    let model = template.at_width(width);
     /// Widths above the one asked for among which one that works is looked for.
     const LOOKED_AT: usize = 1024;
+    let model = template.at_width(width);
     let works = |width: &usize| template.at_width(*width).layout().is_ok();
     let nearest = template
         .nearest_width(width)

@@ -29,7 +29,8 @@ pub(super) fn check(
         all => format!("{}, … ({all} in all)", there[..NAMED_AT_MOST].join(", ")),
     };
     let problem = format!(
-        "has no tensor '{first}'; {} of the {count} tensors of {} are missing, the file holds {shown}",
+        "has no tensor '{first}'; {} of the {count} tensors of {} are missing, the file holds \
+         {shown}",
         absent.len(),
         model.family()
     );

@@ -241,8 +241,8 @@ fn check_copies(
                 "for an untied decoder: --set model.tied=false".to_owned()
             } else {
                 format!(
-                    "one bias under two names: transformers computes with '{copy}', so save the file \
-                     with its values under both, or without one of them"
+                    "one bias under two names: transformers computes with '{copy}', so save the \
+                     file with its values under both, or without one of them"
                 )
             };
             let problem = format!("'{copy}' and '{original}' differ, the model shares them");

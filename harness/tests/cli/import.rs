@@ -6,12 +6,11 @@ use harness::weights::{TensorFile, file};
 
 use super::*;
 
+/// Shape and entries by name.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
 /// Writes the tensors of a small BERT in Hugging Face's names to `to`, `change`d.
-fn hugging_face(
-    folder: &Path,
-    to: &str,
-    change: impl Fn(&mut BTreeMap<String, (Vec<usize>, Vec<f32>)>),
-) {
+fn hugging_face(folder: &Path, to: &str, change: impl Fn(&mut Tensors)) {
     let from = folder.join("bert.safetensors");
     let mut source = TensorFile::open(&from).unwrap();
     let names: Vec<String> = source.names().map(ToOwned::to_owned).collect();
@@ -29,6 +28,45 @@ fn hugging_face(
     let path = folder.join(to);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     file::write(&path, &BTreeMap::new(), &named).unwrap();
+}
+
+/// Files that hold a BERT in one way or another.
+fn variants(folder: &Path) {
+    let write = |to: &str, change: &dyn Fn(&mut Tensors)| {
+        hugging_face(folder, to, change);
+    };
+    write("whole/m.safetensors", &|_| ());
+    let prefixed = |prefix: &'static str| {
+        move |tensors: &mut Tensors| {
+            let old = std::mem::take(tensors);
+            tensors.extend(old.into_iter().map(|(name, value)| (format!("{prefix}{name}"), value)));
+        }
+    };
+    write("c/m.safetensors", &prefixed("_orig_mod."));
+    write("d/m.safetensors", &prefixed("module."));
+    write("bare/m.safetensors", &|tensors| {
+        let old = std::mem::take(tensors);
+        let inner =
+            |(name, value): (String, _)| Some((name.strip_prefix("bert.")?.to_owned(), value));
+        tensors.extend(old.into_iter().filter_map(inner));
+    });
+    write("headless/m.safetensors", &|tensors| tensors.retain(|name, _| name.starts_with("bert.")));
+    write("s/model-00001-of-00002.safetensors", &|tensors| {
+        let names: Vec<String> = tensors.keys().skip(8).cloned().collect();
+        for name in &names {
+            tensors.remove(name);
+        }
+    });
+    write("other/m.safetensors", &|tensors| {
+        tensors.clear();
+        tensors.insert("something.else".to_owned(), (vec![1], vec![0.5]));
+    });
+    write("bias/m.safetensors", &|tensors| {
+        tensors.get_mut("cls.predictions.decoder.bias").unwrap().1[0] += 1.0;
+    });
+    write("untied/m.safetensors", &|tensors| {
+        tensors.get_mut("cls.predictions.decoder.weight").unwrap().1[0] += 1.0;
+    });
 }
 
 #[test]
@@ -49,41 +87,9 @@ fn cli_import_says_what_a_file_is_instead_and_its_hints_are_followed() {
         cli(&[&["import", file, "--model", "bert", "--out", "in"][..], &sizes, &shape, more]
             .concat())
     };
-    let write = |to: &str, change: &dyn Fn(&mut BTreeMap<String, (Vec<usize>, Vec<f32>)>)| {
-        hugging_face(folder.path(), to, change);
-    };
-    write("whole/m.safetensors", &|_| ());
+    variants(folder.path());
     let whole = import("whole/m.safetensors", &[]);
     assert!(whole.status.success(), "{}", stderr(&whole));
-    let prefixed = |prefix: &'static str| {
-        move |tensors: &mut BTreeMap<String, (Vec<usize>, Vec<f32>)>| {
-            let old = std::mem::take(tensors);
-            tensors.extend(old.into_iter().map(|(name, value)| (format!("{prefix}{name}"), value)));
-        }
-    };
-    write("c/m.safetensors", &prefixed("_orig_mod."));
-    write("d/m.safetensors", &prefixed("module."));
-    write("bare/m.safetensors", &|tensors| {
-        let old = std::mem::take(tensors);
-        let inner =
-            |(name, value): (String, _)| Some((name.strip_prefix("bert.")?.to_owned(), value));
-        tensors.extend(old.into_iter().filter_map(inner));
-    });
-    write("headless/m.safetensors", &|tensors| tensors.retain(|name, _| name.starts_with("bert.")));
-    write("s/model-00001-of-00002.safetensors", &|tensors| {
-        let names: Vec<String> = tensors.keys().skip(8).cloned().collect();
-        names.iter().for_each(|name| drop(tensors.remove(name)));
-    });
-    write("other/m.safetensors", &|tensors| {
-        tensors.clear();
-        tensors.insert("something.else".to_owned(), (vec![1], vec![0.5]));
-    });
-    write("bias/m.safetensors", &|tensors| {
-        tensors.get_mut("cls.predictions.decoder.bias").unwrap().1[0] += 1.0;
-    });
-    write("untied/m.safetensors", &|tensors| {
-        tensors.get_mut("cls.predictions.decoder.weight").unwrap().1[0] += 1.0;
-    });
     let cases = [
         ("c/m.safetensors", "has no tensor", "save model._orig_mod"),
         ("d/m.safetensors", "has no tensor", "save model.module"),
