@@ -136,8 +136,8 @@ pub fn equivalence_test(differences: &[f64], margin: f64) -> Option<f64> {
 }
 
 /// Holm's step-down correction (Holm 1979) of a family of p values, in the order given;
-/// controls the chance of any false claim in the family. A p value that is no number is no claim: it
-/// stays NaN, and counts in the family, for it was asked.
+/// controls the chance of any false claim in the family. A p value that is no number is no claim:
+/// it stays NaN, and counts in the family, for it was asked.
 pub fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     // NaN of either sign last: it takes no place of a p value.
