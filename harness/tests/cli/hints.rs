@@ -86,7 +86,7 @@ fn cli_commands_in_messages_name_verbs_and_options_that_exist() {
                 }
                 let rest: Vec<&str> = words.take_while(|word| *word != "crossscale").collect();
                 let verb: Vec<&str> = match (first, rest.first()) {
-                    ("data" | "launch", Some(second)) => vec![first, second],
+                    ("data" | "launch" | "judge", Some(second)) => vec![first, second],
                     _ => vec![first],
                 };
                 commands += 1;
