@@ -22,8 +22,12 @@ mod experiments;
 mod guards;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/hints.rs"]
+mod hints;
 #[path = "cli/identity.rs"]
 mod identity;
+#[path = "cli/import.rs"]
+mod import;
 #[path = "cli/judge.rs"]
 mod judge;
 #[path = "cli/parity.rs"]

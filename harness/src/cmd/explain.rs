@@ -108,8 +108,14 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// `template` at the width that `--option` gives, if a model of this family can have it.
 fn at_width(template: &ModelConfig, option: &str, width: usize) -> Result<ModelConfig> {
+    /// Widths above the one asked for among which one that works is looked for.
+    const LOOKED_AT: usize = 1024;
     let model = template.at_width(width);
-    match (model.layout(), template.nearest_width(width)) {
+    let works = |width: &usize| template.at_width(*width).layout().is_ok();
+    let nearest = template
+        .nearest_width(width)
+        .or_else(|| (width..width.saturating_add(LOOKED_AT)).find(works));
+    match (model.layout(), nearest) {
         (Err(HarnessError::Model(ModelError::Shape { model, problem, .. })), Some(nearest)) => {
             let (problem, hint) =
                 (format!("--{option} {width}: {problem}"), format!("use --{option} {nearest}"));

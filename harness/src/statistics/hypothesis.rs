@@ -93,7 +93,8 @@ pub struct TTest {
 
 impl TTest {
     fn new(difference: f64, standard_error: f64, freedom: f64) -> Self {
-        // Identical losses (0 / 0) are no evidence of a difference.
+        // Identical losses (0 / 0) are no evidence of a difference. Differences that are all the
+        // same and not 0 give an infinite t: see `Comparison` for what is made of it.
         let t = if difference == 0.0 { 0.0 } else { difference / standard_error };
         Self { t, freedom, p_value: (2.0 * student_tail(t.abs(), freedom)).min(1.0) }
     }
@@ -135,15 +136,23 @@ pub fn equivalence_test(differences: &[f64], margin: f64) -> Option<f64> {
 }
 
 /// Holm's step-down correction (Holm 1979) of a family of p values, in the order given;
-/// controls the chance of any false claim in the family.
+/// controls the chance of any false claim in the family. A p value that is no number is no claim:
+/// it stays NaN, and counts in the family, for it was asked.
 pub fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
-    order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
+    // NaN of either sign last: it takes no place of a p value.
+    let key = |index: usize| if p_values[index].is_nan() { f64::INFINITY } else { p_values[index] };
+    order.sort_by(|&a, &b| key(a).total_cmp(&key(b)));
     let mut corrected = vec![0.0; p_values.len()];
     let mut largest = 0.0f64;
     for (rank, &index) in order.iter().enumerate() {
         let factor = (p_values.len() - rank) as f64;
-        largest = largest.max((factor * p_values[index]).min(1.0));
+        let p_value = p_values[index];
+        if p_value.is_nan() {
+            corrected[index] = f64::NAN;
+            continue;
+        }
+        largest = largest.max((factor * p_value).min(1.0));
         corrected[index] = largest;
     }
     corrected
@@ -180,6 +189,12 @@ mod tests {
         }
         assert_eq!(holm(&[]), Vec::<f64>::new());
         assert_eq!(holm(&[0.9, 0.8]), vec![1.0, 1.0]);
+        // Wherever NaN sorts, negative ones first, the others are those of a family of its size.
+        for nan in [f64::NAN, -f64::NAN] {
+            let found = holm(&[0.01, nan, 0.02]);
+            assert!(found[1].is_nan(), "{found:?}");
+            assert!((found[0] - 0.03).abs() < 1e-15 && (found[2] - 0.04).abs() < 1e-15);
+        }
     }
 
     #[test]

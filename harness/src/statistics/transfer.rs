@@ -147,12 +147,15 @@ pub fn shift_slope(curves: &[LearningRateCurve], replicates: usize, seed: u64) -
     ShiftSlope { slope, bootstrap, optima }
 }
 
-/// Least-squares slope of `ys` on `xs`; `None` below two distinct `xs`.
+/// Least-squares slope of `ys` on `xs`; `None` below two distinct `xs`. The mean of equal `xs` is
+/// not always each of them, so that their spread is compared with rounding and not with 0.
 pub(super) fn regression_slope(xs: &[f64], ys: &[f64]) -> Option<f64> {
     let (centre_x, centre_y) = (mean(xs)?, mean(ys)?);
     let spread: f64 = xs.iter().map(|x| (x - centre_x).powi(2)).sum();
     let product: f64 = xs.iter().zip(ys).map(|(x, y)| (x - centre_x) * (y - centre_y)).sum();
-    (spread > 0.0).then(|| product / spread)
+    let largest = xs.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+    let distinct = spread.sqrt() > 1e-12 * largest * xs.len() as f64;
+    (distinct && product.is_finite()).then(|| product / spread)
 }
 
 /// What a user loses at one width who keeps the base width's best learning rate.
@@ -213,14 +216,18 @@ pub fn basin_distance(left: &LearningRateCurve, right: &LearningRateCurve) -> Op
     Some((mean(&squares)?.sqrt(), squares.len()))
 }
 
-/// Learning-rate sensitivity (Wortsman et al. 2023): mean over the tried rates of
-/// `min(L, L_0) − min L` in nats, where `L_0` is the loss at initialisation and a diverged rate
-/// counts as `L_0`.
-pub fn learning_rate_sensitivity(curve: &LearningRateCurve, initial_loss_nats: f64) -> Option<f64> {
-    let lowest = curve.best_tried()?.mean_loss()?;
-    let excess = curve.points.iter().map(|point| {
-        point.mean_loss().unwrap_or(initial_loss_nats).min(initial_loss_nats) - lowest
-    });
+/// Learning-rate sensitivity (after Wortsman et al. 2023): mean over the tried rates of
+/// `min(L, C) − min L` in nats, where a diverged rate counts as `C`.
+///
+/// `ceiling_nats` is `C`, the loss of a model that learned nothing: the loss at initialisation in
+/// the source; the unigram loss in reports, which is known of every run on record. `None` if no
+/// rate ends below it: nothing was learned, and the mean would be negative.
+pub fn learning_rate_sensitivity(curve: &LearningRateCurve, ceiling_nats: f64) -> Option<f64> {
+    let lowest = curve.best_tried()?.mean_loss().filter(|lowest| *lowest < ceiling_nats)?;
+    let excess = curve
+        .points
+        .iter()
+        .map(|point| point.mean_loss().unwrap_or(ceiling_nats).min(ceiling_nats) - lowest);
     mean(&excess.collect::<Vec<_>>())
 }
 
@@ -307,5 +314,18 @@ mod tests {
         let whole = learning_rate_sensitivity(&sweep[0], 5.0).unwrap();
         let diverged = learning_rate_sensitivity(&sweep[3], 5.0).unwrap();
         assert!(diverged > whole, "{diverged} {whole}");
+        // Bowls end at 3 nats. Where no rate learned anything it was -0.09 nats, now it is none.
+        for ceiling in [2.9, 3.0, 3.0001, 3.5, 1e9] {
+            for curve in &curves(0, 0.0, 1, 0.0) {
+                let lowest = curve.best_tried().unwrap().mean_loss().unwrap();
+                let found = learning_rate_sensitivity(curve, ceiling);
+                assert_eq!(found.is_some(), lowest < ceiling, "{found:?}");
+                assert!(found.is_none_or(|found| found >= 0.0), "{found:?}");
+            }
+        }
+        assert_eq!(regression_slope(&[5.0; 3], &[1.0, 2.0, 3.0]), None);
+        assert_eq!(regression_slope(&[0.1; 10], &[1.0; 10]), None, "rounding is no spread");
+        let distinct = regression_slope(&[5.0, 6.0], &[1.0, 3.0]).unwrap();
+        assert!((distinct - 2.0).abs() < 1e-12);
     }
 }

@@ -41,6 +41,16 @@ pub fn config_layer(path: &Path) -> Result<Table> {
             return Err(bad(problem, "only BERT with exact GELU can be imported"));
         }
     }
+    for (key, why) in [
+        ("is_decoder", "a decoder sees the words before it only, the BERT here sees both sides"),
+        ("add_cross_attention", "attention to another text has no place in the BERT here"),
+        ("is_encoder_decoder", "the BERT here has no decoder stack"),
+    ] {
+        if config.get(key).and_then(Json::as_bool) == Some(true) {
+            let problem = format!("{key} is true: {why}");
+            return Err(bad(problem, "only bidirectional encoders can be imported"));
+        }
+    }
     let mut bert = Table::new();
     for (theirs, ours) in SIZES {
         if let Some(size) = config.get(theirs).and_then(Json::as_i64) {

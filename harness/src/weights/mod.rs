@@ -23,6 +23,7 @@ pub mod file;
 pub mod finite;
 pub mod hugging_face;
 pub mod meeting;
+mod missing;
 pub mod names;
 pub mod run_folder;
 mod standard;
@@ -173,6 +174,12 @@ pub fn read(file: &mut TensorFile, model: &ModelConfig) -> Result<StandardWeight
     let layout = model.layout()?;
     let mut known: Vec<String> =
         layout.specs().iter().map(|spec| names::file_name(model, spec.name())).collect();
+    let absent: Vec<&str> = known
+        .iter()
+        .filter(|name| file.shape(&present_name(file, model, name)).is_none())
+        .map(String::as_str)
+        .collect();
+    missing::check(file, model, &absent, known.len())?;
     let mut parameters = vec![0f32; layout.total()];
     for (position, spec) in layout.specs().iter().enumerate() {
         let name = present_name(file, model, &known[position]);
@@ -230,11 +237,16 @@ fn check_copies(
         let spec = &layout.specs()[position];
         let values = file.read_numbers(copy, spec.shape())?;
         if values != parameters[layout.range(position)] {
-            return Err(HarnessError::input(
-                file.path(),
-                format!("'{copy}' and '{original}' differ, the model shares them"),
-                "for an untied decoder: --set model.tied=false",
-            ));
+            let remedy = if copy == names::BERT_DECODER {
+                "for an untied decoder: --set model.tied=false".to_owned()
+            } else {
+                format!(
+                    "one bias under two names: transformers computes with '{copy}', so save the \
+                     file with its values under both, or without one of them"
+                )
+            };
+            let problem = format!("'{copy}' and '{original}' differ, the model shares them");
+            return Err(HarnessError::input(file.path(), problem, remedy));
         }
     }
     Ok(())

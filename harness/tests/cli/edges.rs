@@ -292,3 +292,23 @@ fn cli_names_of_experiments_write_nothing_outside_the_folder() {
     let names = |path: &Path| std::fs::read_dir(path).unwrap().count();
     assert_eq!((names(folder.path()), names(&inside)), (1, 1), "something was written");
 }
+
+#[test]
+fn cli_explain_names_a_width_that_works() {
+    let folder = TempDir::new().unwrap();
+    for (option, width) in [("--width", "40"), ("--base-width", "12")] {
+        let sound = if option == "--width" { "--base-width" } else { "--width" };
+        let arguments = ["explain", "--model", "bert", sound, "64", option, width];
+        let output = crossscale(folder.path(), &arguments);
+        if output.status.success() {
+            continue;
+        }
+        let message = stderr(&output);
+        assert!(message.contains(&format!("{option} {width}")), "{message}");
+        let (_, hint) = message.split_once("\nhint: use ").expect("a hint");
+        let hint: Vec<&str> = hint.split_whitespace().collect();
+        let followed = ["explain", "--model", "bert", sound, "64", hint[0], hint[1]];
+        let output = crossscale(folder.path(), &followed);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+}

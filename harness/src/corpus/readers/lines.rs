@@ -3,10 +3,8 @@
 use std::io::{BufRead, Read};
 use std::path::Path;
 
-use serde_json::Value;
-
 use super::open::{damaged, open};
-use super::{Budget, Compression};
+use super::{Budget, Compression, json};
 use crate::config::data::TextDocument;
 use crate::corpus::documents::Document;
 use crate::error::{HarnessError, Result};
@@ -71,6 +69,8 @@ pub(super) fn read_json(
 ) -> Result<()> {
     let mut reader = open(path, compression, budget)?;
     let (mut line, mut number, mut offset) = (Vec::new(), 0u64, 0u64);
+    // Lines that were read: a bad one among them is no sign of another format.
+    let mut good = 0u64;
     loop {
         line.clear();
         let read = reader
@@ -86,38 +86,14 @@ pub(super) fn read_json(
         // The byte order mark, as a character.
         let content = if number == 1 { content.trim_start_matches('\u{feff}') } else { content };
         if !content.trim().is_empty() {
-            let text = field_of(content, field)
+            let text = json::field_of(content, field, good > 0)
                 .map_err(|(problem, hint)| bad_line(path, number, &problem, hint))?;
+            good += 1;
             if !text.trim().is_empty() {
                 documents.push(Document { name: format!("{}:{number}", path.display()), text });
             }
         }
         offset += read as u64;
-    }
-}
-
-/// The string `field` of a JSON object, or what is wrong and how to repair it.
-fn field_of(line: &str, field: &str) -> std::result::Result<String, (String, String)> {
-    let value: Value = serde_json::from_str(line).map_err(|problem| {
-        let problem = format!("not valid JSON: {problem}");
-        (problem, "every line is one JSON object; is this another format?".to_owned())
-    })?;
-    let Value::Object(mut object) = value else {
-        return Err(("not a JSON object".into(), format!("write {{\"{field}\": \"...\"}}")));
-    };
-    match object.shift_remove(field) {
-        Some(Value::String(text)) => Ok(text),
-        Some(_) => Err((
-            format!("field {field:?} is not a string"),
-            "set data.paths.text_field to the field that holds the text".into(),
-        )),
-        None => {
-            let fields: Vec<&String> = object.keys().take(8).collect();
-            Err((
-                format!("no field {field:?}"),
-                format!("set data.paths.text_field to one of {fields:?}"),
-            ))
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Text files to documents.
 
+mod json;
 mod lines;
 mod members;
 mod open;

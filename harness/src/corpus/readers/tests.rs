@@ -160,9 +160,9 @@ fn invariant_errors_name_file_line_and_remedy() {
         (
             "a.jsonl",
             b"{\"text\": \"a\"}\n{\"content\": 1}",
-            &["line 2", "\"text\"", "[\"content\"]"],
+            &["line 2", "\"text\"", "leave this line out"],
         ),
-        ("a.jsonl", b"{\"text\": 1}", &["line 1", "not a string", "text_field"]),
+        ("a.jsonl", b"{\"text\": 1}", &["line 1", "not a string", "holds a string"]),
         ("a.jsonl", b"[1]", &["line 1", "not a JSON object"]),
         ("a.jsonl", b"text", &["line 1", "not valid JSON"]),
         ("a.txt", b" \n", &["hold no text"]),
