@@ -36,6 +36,7 @@ pub mod runs;
 pub mod statistics;
 pub mod thresholds;
 pub mod train;
+pub mod treebank;
 pub mod weights;
 pub mod whitebox;
 pub mod workers;

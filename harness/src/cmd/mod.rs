@@ -20,6 +20,7 @@ pub mod explain;
 pub mod export;
 pub mod fill;
 pub mod import;
+pub mod inspect;
 pub mod launch;
 pub mod ls;
 pub mod man;
@@ -124,6 +125,8 @@ verbs! {
     Evaluate => evaluate,
     /// Fill the masks of a text with a trained model.
     Fill => fill,
+    /// Show heads, labels and objective of one sentence.
+    Inspect => inspect,
     /// Build corpora beside the embedded one.
     Data => data,
     /// Measure a training step: tokens per second, memory, stages.
