@@ -38,6 +38,7 @@ pub mod shapes;
 pub mod statistics;
 pub mod thresholds;
 pub mod train;
+pub mod treebank;
 pub mod weights;
 pub mod whitebox;
 pub mod workers;

@@ -1,4 +1,8 @@
-//! `crossscale evaluate`: held-out loss of weights on a text.
+//! `crossscale evaluate`: held-out loss of weights on a text, the same over numbers of
+//! iterations, the objective, arcs against a treebank.
+
+mod inside;
+mod treebank;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,16 +25,26 @@ use subject::Subject;
 
 /// Arguments of `evaluate`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    after_help = "\
+Example: crossscale evaluate runs/notes --split test",
+    after_long_help = "\
 Weights bring their tokenizer, and no other is used: run folders, files of export, and of import
 where it was given one. Text and masks are those of the run (run folders), else of --config, --text
 and --set; --text is divided as in training. Evaluation masks depend on the data table only, so two
 models see the same targets.
+--iterations is for pt, pt2023 and ut, whose iterations share their weights, --energy for pt.
+--treebank scores head posteriors or attention; what is chosen (channel, direction, offset) is
+chosen on --select, or on every second sentence. Words are sums over their tokens.
 
 Examples:
   crossscale evaluate runs/notes --split test
   crossscale evaluate runs/notes --context
-  crossscale evaluate notes.safetensors --text notes.txt --set data.length=64 --json")]
+  crossscale evaluate runs/notes --iterations 1..16
+  crossscale evaluate runs/notes --energy --json
+  crossscale evaluate runs/notes --treebank test.conllu --select dev.conllu --beside runs/preln
+  crossscale evaluate notes.safetensors --text notes.txt --set data.length=64 --json"
+)]
 pub struct Args {
     /// Run folder, or a file of crossscale export or import
     weights: PathBuf,
@@ -49,6 +63,10 @@ pub struct Args {
     /// Also with other words around the targets, and what can be predicted without a model
     #[arg(long)]
     context: bool,
+    #[command(flatten)]
+    inside: inside::InsideOptions,
+    #[command(flatten)]
+    treebank: treebank::TreebankOptions,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -65,6 +83,9 @@ enum Part {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
+    if let Some(done) = args.treebank.run(&args.weights, args.json) {
+        return done;
+    }
     let located = |error| with_places(error, args.config.as_deref(), &args.sets);
     let Subject { mut run, parameters, tokenizer, text } = Subject::open(args).map_err(located)?;
     let corpus = meeting::corpus_for(&run.data, tokenizer.as_ref(), &args.weights)?;
@@ -87,6 +108,9 @@ pub fn run(args: &Args) -> Result<()> {
         Part::Test => Split::Test,
     };
     let set = EvaluationSet::new(Arc::new(corpus), &run.data, split)?;
+    if let Some(done) = args.inside.run((&run, &parameters), &set, args.json) {
+        return done;
+    }
     let batches: Vec<_> = set.batches(run.train.evaluation_batch).collect();
     let mut built = run.build()?;
     let result = evaluate(built.engine.as_mut(), &parameters, &batches)?;

@@ -25,6 +25,7 @@ pub mod export;
 pub mod fill;
 pub mod import;
 pub mod judge;
+pub mod inspect;
 pub mod launch;
 pub mod ls;
 pub mod man;
@@ -132,6 +133,8 @@ verbs! {
     Evaluate => evaluate,
     /// Fill the masks of a text with a trained model.
     Fill => fill,
+    /// Show heads, labels and objective of one sentence.
+    Inspect => inspect,
     /// Build corpora beside the embedded one.
     Data => data,
     /// Measure a training step: tokens per second, memory, stages.

@@ -169,6 +169,13 @@ fn cli_a_damaged_file_of_a_run_is_named_with_what_to_do() {
     check(folder, &file("documents.csv"), &all, &repeat);
     check(folder, &file("weights.safetensors"), &all, &["evaluate", "run"]);
     check(folder, &file("weights.safetensors"), &all, &["export", "run", "--out", "x"]);
+    let word = |id: &str, head: &str| format!("{id}\tpeople\t_\tNOUN\t_\t_\t{head}\tdep\t_\t_\n");
+    let tree = word("1", "2") + &word("2", "0") + "\n";
+    fs::write(folder.join("tree.conllu"), tree.repeat(4)).unwrap();
+    check(folder, "tree.conllu", &[Junk, Empty], &["evaluate", "run", "--treebank", "tree.conllu"]);
+    let short = ["evaluate", "run", "--treebank", "tree.conllu", "--select", "short.conllu"];
+    fs::write(folder.join("short.conllu"), tree.replace("\tdep\t", "\tdep")).unwrap();
+    check(folder, "short.conllu", &all, &short);
     let exported = crossscale(folder, &["export", "run", "--out", "out.safetensors"]);
     assert!(exported.status.success(), "{}", stderr(&exported));
     check(folder, "out.safetensors", &all, &["evaluate", "out.safetensors"]);

@@ -1,4 +1,6 @@
-//! What a trained model looks like inside: `fill`.
+//! What a trained model looks like inside: `fill`, `inspect`, `evaluate` with its options.
+
+use std::fmt::Write;
 
 use tempfile::TempDir;
 
@@ -90,4 +92,121 @@ fn cli_fill_says_what_it_cannot_answer() {
     let lost = ask();
     assert_eq!(lost.status.code(), Some(2), "{}", stderr(&lost));
     assert!(stderr(&lost).contains("no tokenizer"), "{}", stderr(&lost));
+}
+
+#[test]
+fn cli_inspect_shows_every_family_and_writes_one_page() {
+    let folder = TempDir::new().unwrap();
+    text(folder.path());
+    let cli = |arguments: &[&str]| crossscale(folder.path(), arguments);
+    let sentence = "the people <of> this union";
+    for (family, depth) in [("pt", 6), ("pt2023", 5), ("bert", 4), ("preln", 4), ("ut", 4)] {
+        let more: &[&str] = if family == "pt2023" { &["--set", "path=reference"] } else { &[] };
+        trained(folder.path(), family, more);
+        let seen = json(&cli(&["inspect", family, sentence, "--json"]));
+        let words = seen["words"].as_array().unwrap();
+        assert_eq!(words.len(), 7, "{seen}");
+        let iterations = seen["iterations"].as_array().unwrap();
+        assert_eq!(iterations.len(), depth, "{family}");
+        for row in iterations.iter().flat_map(|i| i["channels"][0].as_array().unwrap()) {
+            let sum: f64 = row.as_array().unwrap().iter().map(|p| p.as_f64().unwrap()).sum();
+            assert!((sum - 1.0).abs() < 1e-5, "{family}: a row sums to {sum}");
+        }
+        let is_pt = family.starts_with("pt");
+        assert_eq!(seen["labels"].as_array().unwrap().len(), if is_pt { 7 } else { 0 });
+        assert_eq!(seen["objective"].is_object(), family == "pt");
+        let shown = stdout(&cli(&["inspect", family, sentence]));
+        assert!(shown.contains("union") && (shown.contains('→') || shown.contains('←')), "{shown}");
+    }
+    let written = cli(&["inspect", "pt", sentence, "--out", "page"]);
+    assert!(written.status.success(), "{}", stderr(&written));
+    let page = std::fs::read_to_string(folder.path().join("page/report.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("&lt;") && !page.contains("<of>"));
+    assert!(!page.contains("<script") && !page.contains("src=\"http"), "the page loads something");
+    // One figure of the whole, one a channel, one an iteration.
+    let svgs = std::fs::read_dir(folder.path().join("page")).unwrap();
+    let svgs = svgs.filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "svg"));
+    assert_eq!(svgs.count(), 1 + 2 + 6);
+    let refused = cli(&["inspect", "pt", "  "]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("hint: "), "{}", stderr(&refused));
+}
+
+#[test]
+fn cli_evaluate_over_iterations_meets_the_loss_of_the_training() {
+    let folder = TempDir::new().unwrap();
+    text(folder.path());
+    let cli = |arguments: &[&str]| crossscale(folder.path(), arguments);
+    let base = ["--set", "parametrization.base_width=8", "--set", "parametrization.name=completep"];
+    for (family, depth) in [("pt", 6), ("ut", 4)] {
+        trained(folder.path(), family, &base);
+        let loss = json(&cli(&["evaluate", family, "--json"]))["loss_nats"].as_f64().unwrap();
+        let seen = json(&cli(&["evaluate", family, "--iterations", "1..7", "--json"]));
+        assert_eq!(seen["trained_iterations"], depth);
+        let rows = seen["iterations"].as_array().unwrap();
+        assert_eq!(rows.len(), 7);
+        let losses: Vec<f64> = rows.iter().map(|r| r["loss_nats"].as_f64().unwrap()).collect();
+        // Folding the parametrization in rounds.
+        assert!((losses[depth - 1] - loss).abs() < 1e-5, "{family}: {losses:?} {loss}");
+        assert!((losses[0] - loss).abs() > 1e-7, "{family}: {losses:?} {loss}");
+    }
+    trained(folder.path(), "preln", &[]);
+    let refused = cli(&["evaluate", "preln", "--iterations", "1..2"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("weights of its own"), "{}", stderr(&refused));
+    let energy = json(&cli(&["evaluate", "pt", "--energy", "--json"]));
+    let forms = energy["energy"].as_array().unwrap();
+    assert_eq!(forms.len(), 4);
+    assert_eq!(forms.iter().filter(|form| form["trained"] == true).count(), 1);
+    for form in forms {
+        assert_eq!(form["iterations"].as_array().unwrap().len(), 6);
+        let share = form["share_falling_throughout"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&share), "{form}");
+    }
+    assert_eq!(cli(&["evaluate", "ut", "--energy"]).status.code(), Some(2));
+}
+
+#[test]
+fn cli_evaluate_on_a_treebank_scores_models_and_baselines() {
+    let folder = TempDir::new().unwrap();
+    text(folder.path());
+    let cli = |arguments: &[&str]| crossscale(folder.path(), arguments);
+    // Every word hangs on the one before it, the first is the root.
+    let words = ["the", "people", "of", "this", "union"];
+    let mut chain = String::new();
+    for sentence in 0..12 {
+        for (place, word) in words.iter().cycle().skip(sentence).take(5).enumerate() {
+            let relation = if place == 0 { "root" } else { "dep" };
+            let tag = if word.len() > 4 { "NOUN" } else { "X" };
+            let id = place + 1;
+            writeln!(chain, "{id}\t{word}\t_\t{tag}\t_\t_\t{place}\t{relation}\t_\t_").unwrap();
+        }
+        chain.push('\n');
+    }
+    std::fs::write(folder.path().join("chain.conllu"), chain).unwrap();
+    for family in ["pt", "preln"] {
+        trained(folder.path(), family, &[]);
+    }
+    for (family, more) in [("pt", &["--beside", "preln"][..]), ("preln", &[])] {
+        let ask = ["evaluate", family, "--treebank", "chain.conllu"];
+        let seen = json(&cli(&[&ask[..], &["--json"], more].concat()));
+        let baselines = &seen["baselines"];
+        assert_eq!(
+            (&baselines["left"]["uas"], &baselines["right"]["uas"]),
+            (&1.0.into(), &0.0.into())
+        );
+        assert_eq!(baselines["right"]["uuas"], 1.0, "the same arcs, turned round");
+        assert_eq!(baselines["offset"]["offset"], -1);
+        assert_eq!(seen["arcs"], 24);
+        for score in [&seen["uas"], &seen["uuas"], &seen["tree"]["uas"], &seen["average"]["uas"]] {
+            assert!((0.0..=1.0).contains(&score.as_f64().unwrap()), "{seen}");
+        }
+        assert_eq!(seen["intervals"]["uas"].as_array().unwrap().len(), 2);
+        assert!(seen["per_iteration"].as_array().unwrap().len() > 1);
+        assert_eq!(seen["by_relation"][0]["kind"], "dep");
+        assert_eq!(seen["categories"]["labels"].is_object(), family == "pt");
+        assert_eq!(seen["categories"]["beside"].is_object(), family == "pt");
+        let shown = stdout(&cli(&ask));
+        assert!(shown.contains("best channel") && shown.contains("word before"), "{shown}");
+    }
 }

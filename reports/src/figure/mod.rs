@@ -5,6 +5,7 @@
 //! their colours from viridis; model families have a colour, a marker and a dash pattern each, so
 //! that they survive greyscale printing. The plotting crate is used in this module only.
 
+mod arcs;
 mod axis;
 mod canvas;
 mod collapse;
@@ -21,6 +22,7 @@ mod training;
 mod transfer;
 
 pub use collapse::{CollapseCurve, CollapseFigure, curve_collapse};
+pub use arcs::{Arc, ArcFigure, HOW_TO_READ, arc_diagram};
 pub use coordinate::coordinate_check;
 pub use perturbation::perturbation_scatter;
 pub use search::search_progress;

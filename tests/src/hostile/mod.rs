@@ -21,7 +21,7 @@ pub struct Reader {
 }
 
 /// All of them.
-pub const READERS: [Reader; 14] = [
+pub const READERS: [Reader; 15] = [
     Reader::new("run_configurations", text::run_configuration_samples, text::run_configuration),
     Reader::new("assignments", text::assignment_samples, text::assignment),
     Reader::new("definitions", text::definition_samples, text::definition),
@@ -30,6 +30,7 @@ pub const READERS: [Reader; 14] = [
     Reader::new("manifests", text::manifest_samples, text::manifest),
     Reader::new("ledger_entries", text::ledger_entry_samples, text::ledger_entry),
     Reader::new("tables", text::table_samples, text::table),
+    Reader::new("treebanks", text::treebank_samples, text::treebank),
     Reader::new("checkpoints", binary::checkpoint_samples, binary::checkpoint),
     Reader::new("known_answers", binary::known_answer_samples, binary::known_answer).safetensors(),
     Reader::new("texts", corpora::text_samples, corpora::text),

@@ -1,4 +1,4 @@
-//! Configurations, definitions, parametrizations, manifests, tables.
+//! Configurations, definitions, parametrizations, manifests, tables, treebanks.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -10,6 +10,9 @@ use harness::experiment::Experiment;
 use harness::ledger::{Ledger, Manifest, overview};
 use harness::runs::record;
 use harness::train::recorder::Recorder;
+use harness::treebank::arcs::{Hits, tree_heads};
+use harness::treebank::conllu;
+use harness::whitebox::words::Square;
 use models::family::FamilyConfig;
 use models::parametrization::Parametrization;
 use models::pt2026::Pt2026Config;
@@ -65,6 +68,16 @@ const TABLES: [(&str, &str); 2] = [
     ("evaluation.csv", "step,loss_nats,targets\n10,5.25,900\n20,5.125,900\n"),
     ("documents.csv", "document,loss_nats_sum,targets\n0,52.5,10\n1,40.25,9\n"),
 ];
+/// A sentence with a multiword token, an empty node, and one of a single word.
+const TREEBANK: &str = "# sent_id = 1\n# text = I don't go.\n\
+    1\tI\t_\tPRON\t_\t_\t4\tnsubj\t_\t_\n\
+    2-3\tdon't\t_\t_\t_\t_\t_\t_\t_\t_\n\
+    2\tdo\t_\tAUX\t_\t_\t4\taux\t_\t_\n\
+    3\tn't\t_\tPART\t_\t_\t4\tadvmod\t_\t_\n\
+    4\tgo\t_\tVERB\t_\t_\t0\troot\t_\tSpaceAfter=No\n\
+    4.1\tgo\t_\tVERB\t_\t_\t_\t_\t4:conj\t_\n\
+    5\t.\t_\tPUNCT\t_\t_\t4\tpunct\t_\t_\n\n\
+    1\tGo\t_\tVERB\t_\t_\t0\troot\t_\t_\n";
 
 type Samples = OnceLock<Vec<Vec<u8>>>;
 
@@ -195,4 +208,33 @@ pub(super) fn table(sample: usize, bytes: &[u8]) {
     fs::write(folder.path().join(TABLES[sample].0), bytes).expect("a file of it");
     let _ = record::read_evaluations(folder.path());
     let _ = record::read_documents(folder.path());
+}
+
+pub(super) fn treebank_samples() -> &'static [Vec<u8>] {
+    static SAMPLES: Samples = OnceLock::new();
+    of_texts(&SAMPLES, &[TREEBANK])
+}
+
+pub(super) fn treebank(_: usize, bytes: &[u8]) {
+    let Ok(sentences) = conllu::parse(&String::from_utf8_lossy(bytes)) else {
+        assert!(bytes != TREEBANK.as_bytes(), "the sample can be read");
+        return;
+    };
+    for sentence in &sentences {
+        let words = sentence.gold.heads.len();
+        assert_eq!((sentence.places.len(), sentence.tags.len()), (words, words));
+        assert!(sentence.places.iter().all(|place| !sentence.text[place.clone()].is_empty()));
+        // What is accepted is a tree, which scores itself fully and is the heaviest of itself.
+        let mut planted = Square::zeros(words);
+        for (word, head) in sentence.gold.heads.iter().enumerate() {
+            if let Some(head) = head {
+                planted.values[word * words + head] = 1.0;
+            }
+        }
+        let hits = Hits::of(&sentence.gold, &sentence.gold.heads);
+        assert_eq!(hits.directed, hits.arcs);
+        if words < 16 {
+            assert_eq!(tree_heads(&planted), sentence.gold.heads);
+        }
+    }
 }

@@ -20,6 +20,11 @@ impl Tokenizer {
         tokenizer.get_vocab(false).keys().any(joins)
     }
 
+    /// Whether tokens are the words between white space.
+    pub fn splits_at_spaces(&self) -> bool {
+        matches!(self.engine, Engine::Words(_))
+    }
+
     /// The token `id` as text; bytes that are no text by themselves as `<0xE2>`.
     ///
     /// # Errors
