@@ -28,6 +28,8 @@ mod identity;
 mod judge;
 #[path = "cli/parity.rs"]
 mod parity;
+#[path = "cli/runs.rs"]
+mod runs;
 #[path = "cli/terminal.rs"]
 mod terminal;
 #[path = "cli/weights.rs"]

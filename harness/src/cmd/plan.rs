@@ -29,7 +29,7 @@ pub struct Args {
     /// Channels of dependency heads (pt)
     #[arg(long, value_name = "N")]
     channels: Option<usize>,
-    /// Vocabulary size
+    /// Vocabulary size [default: 32000; a text's own tokenizer has 2048]
     #[arg(long, value_name = "N")]
     vocab: Option<usize>,
     /// Sequence length
@@ -191,7 +191,8 @@ fn model(args: &Args) -> Result<ModelConfig> {
         _ => set("layers", depth),
     }
     ModelConfig::of_family(family)?;
-    ModelConfig::from_table(toml::Table::from_iter([(family.to_owned(), toml::Value::Table(keys))]))
+    let keys = toml::Table::from_iter([(family.to_owned(), toml::Value::Table(keys))]);
+    Ok(ModelConfig::from_table(keys)?.with_fitting_heads())
 }
 
 fn readable(plan: &Plan) -> String {
