@@ -22,8 +22,12 @@ pub struct SlurmJob {
     pub time: String,
     /// GPUs of one task.
     pub gpus: usize,
-    /// Processors of one task; also its runs at a time.
+    /// Processors of one task.
     pub processors: usize,
+    /// Runs of one task at a time.
+    pub jobs: usize,
+    /// Options that change the experiment, quoted, with a space before each.
+    pub changes: String,
     /// Memory of one task, as Slurm writes it; `None` = the cluster's default.
     pub memory: Option<String>,
     /// Seconds between the warning and the end of a task.
@@ -76,9 +80,10 @@ pub fn slurm_script(job: &SlurmJob, program: &Path, folder: &Path) -> Result<Str
         quoted(&job.definition),
         "--out".to_owned(),
         quoted(&job.out),
-        format!("--jobs {}", job.processors),
+        format!("--jobs {}", job.jobs),
     ];
-    writeln!(text, "{} &", command.join(" ")).expect("writing to a string cannot fail");
+    writeln!(text, "{}{} &", command.join(" "), job.changes)
+        .expect("writing to a string cannot fail");
     text.push_str(
         r#"child=$!
 trap 'kill -TERM "$child" 2>/dev/null' TERM
@@ -173,6 +178,8 @@ mod tests {
             time: "1-00:00:00".to_owned(),
             gpus: 2,
             processors: 4,
+            jobs: 1,
+            changes: " --text 'my text' --set train.steps=7".to_owned(),
             memory: None,
             grace_seconds: 90,
         }
@@ -242,6 +249,7 @@ mod tests {
             "#SBATCH --signal=B:TERM@90",
             "#SBATCH --requeue",
             r"'/opt/cross scale/bin' reproduce --quiet --preset 'it'\''s here.toml' --out runs",
+            "--out runs --jobs 1 --text 'my text' --set train.steps=7 &",
         ] {
             assert!(script.contains(line), "no {line} in\n{script}");
         }

@@ -32,6 +32,8 @@ mod import;
 mod judge;
 #[path = "cli/parity.rs"]
 mod parity;
+#[path = "cli/runs.rs"]
+mod runs;
 #[path = "cli/terminal.rs"]
 mod terminal;
 #[path = "cli/weights.rs"]

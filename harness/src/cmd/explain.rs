@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Result<()> {
     let (Some(family), Some(width)) = (&args.model, args.width) else {
         return Err(HarnessError::config("no model is named", "give --model and --width"));
     };
-    let template = ModelConfig::of_family(family)?;
+    let template = ModelConfig::of_family(family)?.at_width(width).with_fitting_heads();
     let model = at_width(&template, "width", width)?;
     let base = at_width(&template, "base-width", args.base_width)?;
     let names = match &args.diff {

@@ -14,7 +14,7 @@ use crate::error::{HarnessError, Result};
 use crate::launch::quoted;
 use crate::ledger::atomic;
 use crate::weights::run_folder::WEIGHTS_FILE;
-use crate::weights::{self, StandardWeights, TensorFile, hugging_face};
+use crate::weights::{self, FOLDER_FILE, StandardWeights, TensorFile, hugging_face};
 
 const HUGGING_FACE_CONFIG: &str = "config.json";
 
@@ -31,7 +31,7 @@ Examples:
   crossscale train --init weights/bert/weights.safetensors --text t.txt --out runs/f
   crossscale evaluate weights/bert/weights.safetensors --text notes.txt")]
 pub struct Args {
-    /// The safetensors file
+    /// The safetensors file, or a folder with a model.safetensors
     file: PathBuf,
     /// Model family: pt, pt2023, bert, preln, ut
     #[arg(long)]
@@ -55,12 +55,13 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let mut file = TensorFile::open(&args.file)?;
+    let given = if args.file.is_dir() { args.file.join(FOLDER_FILE) } else { args.file.clone() };
+    let mut file = TensorFile::open(&given)?;
     let run = resolved(args, &file)?;
     let model = run.model;
     let mut weights = weights::read(&mut file, &model)?;
     weights.origin.tokenizer =
-        tokenizer(args, &run.data.tokenizer, weights.origin.tokenizer, model.vocab())?;
+        tokenizer((args, &given), &run.data.tokenizer, weights.origin.tokenizer, model.vocab())?;
     std::fs::create_dir_all(&args.out).map_err(HarnessError::io(&args.out))?;
     let path = args.out.join(WEIGHTS_FILE);
     weights::export(&path, &weights)?;
@@ -89,7 +90,7 @@ pub fn run(args: &Args) -> Result<()> {
 /// The tokenizer that goes with the weights: `own`, which others may only repeat, else the one
 /// that is asked for, else a `tokenizer.json` beside the file if it fits.
 fn tokenizer(
-    args: &Args,
+    (args, file): (&Args, &Path),
     config: &TokenizerConfig,
     own: Option<TokenizerRecord>,
     vocab: usize,
@@ -117,7 +118,7 @@ fn tokenizer(
         }
         (Some(path), None) => read(path).map(Some),
         (None, None) => {
-            let beside = args.file.with_file_name("tokenizer.json");
+            let beside = file.with_file_name("tokenizer.json");
             if !beside.is_file() {
                 return Ok(None);
             }
@@ -132,7 +133,7 @@ fn tokenizer(
 fn resolved(args: &Args, file: &TensorFile) -> Result<RunConfig> {
     ModelConfig::of_family(&args.model)?;
     let mut layers = Vec::new();
-    let beside = args.file.with_file_name(HUGGING_FACE_CONFIG);
+    let beside = file.path().with_file_name(HUGGING_FACE_CONFIG);
     if let Some(described) = weights::described_model(file)? {
         if described.family() != args.model {
             return Err(HarnessError::input(

@@ -5,11 +5,11 @@ use std::process::Command;
 
 use clap::Subcommand;
 
-use super::print;
-use super::run::folder;
+use super::run::{ChangeArgs, enough_text, folder};
+use super::{counts, print};
+use crate::config::compute::DeviceKind;
 use crate::error::{HarnessError, Result};
 use crate::experiment::Experiment;
-use crate::experiment::read::Changes;
 use crate::launch::{SlurmJob, operand, quoted, slurm_script, utf8};
 
 /// Arguments of `launch`.
@@ -28,7 +28,7 @@ enum Cluster {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   crossscale launch slurm quick --dry-run
-  crossscale launch slurm paper --partition gpu --gpus 1 --time 1-00:00:00 --tasks 8
+  crossscale launch slurm paper --text minipile/data --partition gpu --gpus 1 --tasks 8
   crossscale status runs/paper --preset paper")]
 struct SlurmArgs {
     /// Definition: quick, laptop, paper or a TOML file
@@ -45,12 +45,17 @@ struct SlurmArgs {
     /// Time limit of a task; it is warned before and queued again
     #[arg(long, default_value = "04:00:00")]
     time: String,
-    /// GPUs of a task
+    /// GPUs of a task, which uses one
     #[arg(long, value_name = "N", default_value_t = 0)]
     gpus: usize,
-    /// Processors of a task, and its runs at a time
+    /// Processors of a task
     #[arg(long, value_name = "N", default_value_t = 2)]
     processors: usize,
+    /// Runs of a task at a time [default: 1 on a GPU, else --processors]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    #[command(flatten)]
+    changes: ChangeArgs,
     /// Memory of a task, for instance 32G [default: the cluster's]
     #[arg(long)]
     memory: Option<String>,
@@ -102,8 +107,22 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn job(args: &SlurmArgs) -> Result<SlurmJob> {
-    let experiment = Experiment::find(&args.experiment, &Changes::default())?;
+    let changes = args.changes.changes()?;
+    let experiment = Experiment::find(&args.experiment, &changes)?;
     experiment.ladder()?;
+    if let Err(error) = enough_text(&experiment, &changes) {
+        if !args.dry_run {
+            return Err(error);
+        }
+        // What would be submitted can be looked at; that it would not be is told.
+        anstream::eprintln!("{error}");
+    }
+    if args.gpus > 1 {
+        return Err(HarnessError::config(
+            format!("--gpus {}: the runs of a task use one GPU", args.gpus),
+            format!("give --gpus 1 --tasks {}", args.gpus.saturating_mul(args.tasks)),
+        ));
+    }
     if args.tasks == 0 || args.processors == 0 {
         return Err(HarnessError::config(
             format!("--tasks {} --processors {}", args.tasks, args.processors),
@@ -112,7 +131,7 @@ fn job(args: &SlurmArgs) -> Result<SlurmJob> {
     }
     let out = folder(args.out.as_deref(), &experiment.name)?;
     Ok(SlurmJob {
-        name: experiment.name,
+        name: experiment.name.clone(),
         definition: operand(&args.experiment),
         out: operand(utf8(&out)?),
         tasks: args.tasks,
@@ -120,6 +139,12 @@ fn job(args: &SlurmArgs) -> Result<SlurmJob> {
         time: args.time.clone(),
         gpus: args.gpus,
         processors: args.processors,
+        jobs: match args.jobs {
+            Some(jobs) => counts::jobs(Some(jobs))?,
+            None if args.gpus > 0 || experiment.setting.train.device == DeviceKind::Cuda => 1,
+            None => args.processors,
+        },
+        changes: args.changes.appended(String::new()),
         memory: args.memory.clone(),
         grace_seconds: args.grace,
     })

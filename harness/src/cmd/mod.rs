@@ -72,7 +72,8 @@ Start with: crossscale reproduce --dry-run";
 /// Does the Probabilistic Transformer scale, and do its hyper-parameters carry over?
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, about, propagate_version = true, after_help = START)]
-#[command(after_long_help = LONG_HELP)]
+// The list of verbs fills a screen; each has its own --help.
+#[command(after_long_help = LONG_HELP, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -141,10 +142,10 @@ verbs! {
     Bench => bench,
     /// Judge short trainings by bands measured from seeds.
     Regress => regress,
-    /// Finished runs as CSV, with or without their curves.
-    Runs => runs,
     /// What is done, running, stale, failed and missing.
     Status => status,
+    /// List the runs of a folder, print them as CSV, archive or remove some.
+    Runs => runs,
     /// What this machine and this build can do.
     Doctor => doctor,
     /// Hand an experiment to a cluster.

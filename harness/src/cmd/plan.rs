@@ -32,7 +32,7 @@ pub struct Args {
     /// Channels of dependency heads (pt)
     #[arg(long, value_name = "N")]
     channels: Option<usize>,
-    /// Vocabulary size
+    /// Vocabulary size [default: 32000; a text's own tokenizer has 2048]
     #[arg(long, value_name = "N")]
     vocab: Option<usize>,
     /// Any other key of the model: model.key=value
@@ -209,7 +209,7 @@ fn model(args: &Args) -> Result<ModelConfig> {
         overrides::set(&mut table, assignment)?;
     }
     match table.remove("model") {
-        Some(toml::Value::Table(model)) => ModelConfig::from_table(model),
+        Some(toml::Value::Table(model)) => Ok(ModelConfig::from_table(model)?.with_fitting_heads()),
         _ => Err(HarnessError::Invariant("plan lost its table [model]".to_owned())),
     }
 }

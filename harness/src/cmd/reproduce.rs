@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::run::{self, ChangeArgs};
 use super::{counts, print, print_table};
+use crate::config::compute::DeviceKind;
 use crate::config::suggest::did_you_mean;
 use crate::error::{HarnessError, Result};
 use crate::experiment::design::Outcome;
@@ -33,7 +34,7 @@ pub struct Args {
     /// Folder of runs and report [default: runs/PRESET]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Runs at a time, one thread each by default [default: number of cores]
+    /// Runs at a time, one thread each by default [default: number of cores; 1 on a GPU]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     #[command(flatten)]
@@ -51,7 +52,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let jobs = counts::jobs(args.jobs)?;
+    let mut jobs = counts::jobs(args.jobs)?;
     if args.preset == CLAIMS {
         if args.changes.any() {
             return Err(HarnessError::config(
@@ -67,10 +68,15 @@ pub fn run(args: &Args) -> Result<()> {
         .map_err(|error| with_claims(error, &args.preset))?;
     experiment.ladder()?;
     let folder = run::folder(args.out.as_deref(), &experiment.name)?;
+    if args.jobs.is_none() && experiment.setting.train.device == DeviceKind::Cuda {
+        // Runs of one process would share its GPU.
+        jobs = 1;
+    }
     if args.dry_run {
         let corpora = Corpora::new(None);
         return run::print_plan(&experiment, &LedgerSource::new(&folder, &corpora)?, jobs);
     }
+    run::enough_text(&experiment, &args.changes.changes()?)?;
     // An absent device is told before anything is read or trained.
     crate::device::open(experiment.setting.train.device).map_err(run::without_device)?;
     let preset = format!("crossscale reproduce --preset {}", quoted(&args.preset));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{counts, print, print_table, print_wrapped};
 use crate::claims::{self, status};
+use crate::config::data::Source;
 use crate::cost::plan::SpeedBasis;
 use crate::cost::plan_text;
 use crate::error::{HarnessError, Result};
@@ -99,6 +100,9 @@ pub struct Common {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
     let experiment = Experiment::find(&args.experiment, &args.changes.changes()?)?;
+    if !args.common.dry_run {
+        enough_text(&experiment, &args.changes.changes()?)?;
+    }
     let command = args.changes.appended(format!("crossscale run {}", quoted(&args.experiment)));
     answer(experiment, command, &args.common)
 }
@@ -170,6 +174,35 @@ pub(super) fn complete(experiment: &Experiment, runner: &Runner) -> Result<()> {
     }
     let vocab = corpora::vocabulary(&setting.data, &corpus);
     source::complete(runner, |source| experiment.gather(vocab, source)).map(|_| ())
+}
+
+/// Refuses to train for long on the embedded text, which only stands in for a text of one's own.
+///
+/// # Errors
+/// If a run reads more tokens than a hundred times the bytes of that text, unless it is asked for.
+pub(super) fn enough_text(experiment: &Experiment, changes: &Changes) -> Result<()> {
+    const PASSES_MAX: f64 = 100.0;
+    let asked = changes.sets.iter().any(|set| set.trim_start().starts_with("data.source"));
+    let setting = &experiment.setting;
+    if setting.data.source != Source::Embedded || asked {
+        return Ok(());
+    }
+    let text = crate::corpus::embedded::documents().train;
+    let bytes = text.iter().map(|document| document.text.len()).sum::<usize>() as f64;
+    let per_step = (setting.train.batch * setting.data.length) as f64;
+    let tokens = setting.train.steps as f64 * per_step;
+    if tokens <= PASSES_MAX * bytes {
+        return Ok(());
+    }
+    let name = &experiment.name;
+    Err(HarnessError::config(
+        format!(
+            "{name}: a run of it reads {tokens:.1e} tokens, and the text is the embedded one of \
+             {bytes:.1e} bytes"
+        ),
+        "give a text by --text FILE|FOLDER; --dry-run shows the plan without one, \
+         --set data.source=embedded trains on the embedded text all the same",
+    ))
 }
 
 /// The error of an absent device, with what can be done about it here.

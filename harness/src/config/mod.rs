@@ -2,6 +2,7 @@
 
 pub mod compute;
 pub mod data;
+pub mod family_defaults;
 mod fitting;
 mod head_dim;
 pub mod locate;

@@ -17,6 +17,7 @@ mod manifest;
 pub mod overview;
 pub mod provenance;
 mod source;
+mod tidy;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use serde_json::Value as Json;
+use baselines::BertConfig;
+use serde_json::{Value as Json, json};
 use toml::{Table, Value};
 
 use crate::error::{HarnessError, Result};
@@ -18,6 +19,43 @@ const SIZES: [(&str, &str); 7] = [
     ("max_position_embeddings", "max_length"),
     ("type_vocab_size", "types"),
 ];
+
+/// The file of `model`, for weights in standard form.
+///
+/// # Errors
+/// A shape that no model has.
+pub fn config_json(model: &BertConfig, padding: u32) -> Result<Json> {
+    let shape = model.block()?;
+    Ok(json!({
+        "architectures": ["BertForMaskedLM"],
+        "model_type": "bert",
+        "hidden_act": "gelu",
+        "position_embedding_type": "absolute",
+        "vocab_size": model.vocab,
+        "hidden_size": shape.width,
+        "num_hidden_layers": model.layers,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.feed_forward_width,
+        "max_position_embeddings": model.max_length,
+        "type_vocab_size": model.types,
+        "layer_norm_eps": model.norm_eps,
+        "tie_word_embeddings": model.tied,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "initializer_range": model.init_std,
+        "pad_token_id": padding,
+        "torch_dtype": "float32",
+    }))
+}
+
+/// `tokenizer_config.json` beside a `tokenizer.json` with these special tokens.
+pub fn tokenizer_config(special: &[(&str, String)], length: usize) -> Json {
+    let names = special.iter().map(|(key, token)| (format!("{key}_token"), json!(token)));
+    let mut keys: serde_json::Map<String, Json> = names.collect();
+    keys.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
+    keys.insert("model_max_length".to_owned(), json!(length));
+    Json::Object(keys)
+}
 
 /// The layer `[model.bert]` that the file says.
 ///

@@ -43,6 +43,8 @@ use crate::error::{HarnessError, Result};
 
 /// Version of the metadata keys.
 pub const FORMAT_VERSION: u32 = 1;
+/// Name of the weights in a folder that other programs read.
+pub const FOLDER_FILE: &str = "model.safetensors";
 const VERSION_KEY: &str = "crossscale_format";
 /// Metadata key of a tokenizer as JSON.
 const TOKENIZER_KEY: &str = "tokenizer";

@@ -51,7 +51,27 @@ fn cli_weights_leave_and_return_with_the_same_loss() {
         assert_eq!(of_run["reads_context"], false, "three steps: {of_run}");
 
         let imported = format!("{family}-imported");
-        let import = cli(&["import", &file, "--model", family, "--out", &imported]);
+        let exported = format!("{family}-folder");
+        assert!(cli(&["export", &out, "--out", &exported]).status.success());
+        for name in ["model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+            assert!(folder.path().join(&exported).join(name).is_file(), "{family}: no {name}");
+        }
+        assert_eq!(read(&file), read(&format!("{exported}/model.safetensors")));
+        if family == "bert" {
+            let config: serde_json::Value =
+                serde_json::from_slice(&read(&format!("{exported}/config.json"))).unwrap();
+            assert_eq!(
+                (&config["num_attention_heads"], &config["hidden_size"]),
+                (&2.into(), &36.into())
+            );
+            let tokens = read(&format!("{exported}/tokenizer_config.json"));
+            let tokens: serde_json::Value = serde_json::from_slice(&tokens).unwrap();
+            assert_eq!(
+                (&tokens["mask_token"], &tokens["pad_token"]),
+                (&"[MASK]".into(), &"[PAD]".into())
+            );
+        }
+        let import = cli(&["import", &exported, "--model", family, "--out", &imported]);
         assert!(import.status.success(), "{}", stderr(&import));
         let weights = format!("{imported}/weights.safetensors");
         let mut evaluate = vec!["evaluate", &weights, "--text", "text.txt", "--json"];

@@ -23,6 +23,30 @@ const BUILT_IN: &[(&str, &str)] = &[
 /// Second names of built-in tables.
 const ALIASES: &[(&str, &str)] = &[("mup", "mup-table8"), ("sp", "standard")];
 
+/// Key of a table's file that names the built-in table it starts from.
+const BASED_ON: &str = "based_on";
+
+/// What `table` lacks, section by section; `None` if it lacks nothing.
+fn missing(table: &toml::Table) -> Option<String> {
+    const SECTIONS: [&str; 7] = ["input", "hidden", "output", "bias", "gain", "sites", "training"];
+    let whole = Parametrization::built_in("standard").and_then(|table| table.values()).ok()?;
+    let mut lacking = Vec::new();
+    for section in SECTIONS {
+        let (Some(keys), given) = (whole[section].as_table(), table.get(section)) else { continue };
+        let Some(given) = given else {
+            lacking.push(format!("no [{section}]"));
+            continue;
+        };
+        let absent = keys.keys().filter(|key| !key.starts_with("depth_"));
+        let absent: Vec<&str> =
+            absent.filter(|key| given.get(key).is_none()).map(String::as_str).collect();
+        if !absent.is_empty() {
+            lacking.push(format!("[{section}] lacks {}", absent.join(", ")));
+        }
+    }
+    (!lacking.is_empty()).then(|| lacking.join("; "))
+}
+
 /// Exponents of one role, each of that tensor's own width ratio m (see
 /// [`ParameterSpec::scaling_fan`](crate::parameters::ParameterSpec::scaling_fan)).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -115,14 +139,40 @@ impl Parametrization {
         BUILT_IN.iter().map(|(name, _)| *name).collect()
     }
 
-    /// Reads a table from TOML text; `origin` is named in errors.
+    /// Reads a table from TOML text; `origin` is named in errors. With `based_on = "mup-table8"`
+    /// every key that it does not give is that of the built-in table named.
     pub fn parse(origin: &str, text: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|error| ModelError::Parametrization {
+        let problem = |problem: String| ModelError::Parametrization {
             name: origin.to_owned(),
-            problem: error.to_string().trim_end().to_owned(),
-            hint: "every role needs init_std, forward, learning_rate, weight_decay, epsilon"
-                .to_owned(),
-        })
+            problem,
+            hint: format!(
+                "{}; or based_on = \"mup-table8\" takes what is not given from there",
+                "every role needs init_std, forward, learning_rate, weight_decay, epsilon"
+            ),
+        };
+        let mut table: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| problem(error.to_string().trim_end().to_owned()))?;
+        let Some(base) = table.remove(BASED_ON) else {
+            return toml::from_str(text).map_err(|error| match missing(&table) {
+                Some(missing) => problem(missing),
+                None => problem(error.to_string().trim_end().to_owned()),
+            });
+        };
+        let Some(base) = base.as_str() else {
+            return Err(problem(format!("{BASED_ON} is no name of a table")));
+        };
+        let mut merged = Self::built_in(base)?.values()?;
+        merged.insert("description".to_owned(), format!("{base} with changes").into());
+        for (section, value) in table {
+            match (merged.get_mut(&section), value) {
+                (Some(toml::Value::Table(below)), toml::Value::Table(above)) => below.extend(above),
+                (_, value) => {
+                    merged.insert(section, value);
+                }
+            }
+        }
+        merged.try_into().map_err(|error: toml::de::Error| problem(error.message().to_owned()))
     }
 
     /// Exponents of `role`.
@@ -227,6 +277,28 @@ mod tests {
         for key in ["hidden.rate", "hidden", "name", "description.x"] {
             let message = table.with_exponent(key, 0.0).unwrap_err().to_string();
             assert!(message.contains(key) && message.contains("hint:"), "{message}");
+        }
+    }
+
+    #[test]
+    fn invariant_a_table_takes_what_it_does_not_give_from_another() {
+        let parse = |text: &str| Parametrization::parse("own.toml", text);
+        let base = Parametrization::built_in("mup-table8").unwrap();
+        let text = "name = \"own\"\nbased_on = \"mup-table8\"\n[hidden]\nlearning_rate = -0.5";
+        let own = parse(text).unwrap();
+        assert_eq!(own.name, "own");
+        let expected = base.with_exponent("hidden.learning_rate", -0.5).unwrap();
+        assert_eq!(own.exponents().unwrap(), expected.exponents().unwrap());
+        for (text, part) in [
+            ("name = \"own\"\nbased_on = \"nope\"", "built-in tables are"),
+            ("based_on = 3", "based_on is no name"),
+            ("based_on = \"mup\"\n[hidden]\nrate = 1.0", "unknown field `rate`"),
+            ("based_on = \"mup\"\n[hiden]\ninit_std = 1.0", "unknown field `hiden`"),
+            ("name = \"own\"\n[hidden]\nforward = 0.0", "[hidden] lacks epsilon, init_std"),
+            ("name = \"own\"\n[hidden]\nforward = 0.0", "no [input]"),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(part) && message.contains("hint:"), "{part}: {message}");
         }
     }
 }
