@@ -25,6 +25,7 @@ Examples:
   crossscale judge collapse curves.csv --where family=pt --size width
   crossscale runs runs/quick --archive runs/old --only pt-48-02efc1fff26b6217
   crossscale runs runs/quick --remove --only pt-48 --only bert-36")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     /// Folder of a ledger, or of several
     #[arg(default_value = "runs")]

@@ -21,8 +21,8 @@ pub(crate) mod tests;
 mod training;
 mod transfer;
 
-pub use collapse::{CollapseCurve, CollapseFigure, curve_collapse};
 pub use arcs::{Arc, ArcFigure, HOW_TO_READ, arc_diagram};
+pub use collapse::{CollapseCurve, CollapseFigure, curve_collapse};
 pub use coordinate::coordinate_check;
 pub use perturbation::perturbation_scatter;
 pub use search::search_progress;
