@@ -74,7 +74,8 @@ fn invariant_one_word_of_the_exponential_form_descends() {
     }
 }
 
-/// E by loops over the definition, for two words, one channel and one iteration.
+/// E by loops over the definition, for three words, one channel and one iteration. With two, a
+/// word's only head would be certain and its entropy would not count.
 #[test]
 fn golden_objective_by_hand() {
     let config = Pt2026Config {
@@ -93,7 +94,7 @@ fn golden_objective_by_hand() {
     let (unary, u, v, b) =
         (tensor("unary"), tensor("ternary_u"), tensor("ternary_v"), tensor("binary"));
     let (width, topics, rank) = (8usize, 6.0f64, 2.0);
-    let ids = [1usize, 7];
+    let ids = [1usize, 7, 4];
     let scores: Vec<&[f64]> = ids.iter().map(|id| &unary[id * width..(id + 1) * width]).collect();
     let beliefs: Vec<Vec<f64>> = scores
         .iter()
@@ -109,10 +110,13 @@ fn golden_objective_by_hand() {
     let (s_t, s_b) = (config.ternary_weight, config.binary_weight);
     let mut energy = 0.0;
     for (i, x) in beliefs.iter().enumerate() {
-        let other = &beliefs[1 - i];
         energy -= dot(scores[i], x);
-        // One possible head: its share is one, its entropy none.
-        energy -= s_t * s_t * dot(&product(&u, x), &product(&v, other));
+        // Uniform heads: each of the two others has half, the entropy is ln 2.
+        for other in (0..3).filter(|&other| other != i) {
+            let score = s_t * s_t * dot(&product(&u, x), &product(&v, &beliefs[other]));
+            energy -= 0.5 * score;
+        }
+        energy -= config.lambda_h * rank * 2f64.ln();
         // Uniform topics: every activation is one.
         energy -= s_b * product(&b, x).iter().sum::<f64>();
         energy -= config.lambda_g * topics * topics.ln();
@@ -120,12 +124,12 @@ fn golden_objective_by_hand() {
         let entropy: f64 = shares.map(|q| if q > 0.0 { -q * q.ln() } else { 0.0 }).sum();
         energy -= config.lambda_z * width as f64 * entropy;
     }
-    let expected = energy / (config.lambda_h * rank) / 2.0;
+    let expected = energy / (config.lambda_h * rank) / 3.0;
     let energy = Energy::new(&run, &parameters, (Rope::None, 0.5), 1).unwrap();
-    let found = energy.of(&[1, 7]).unwrap();
+    let found = energy.of(&[1, 7, 4]).unwrap();
     assert!((found.initial_nats - expected).abs() < 1e-10, "{} {expected}", found.initial_nats);
-    // The only head is certain from the start.
-    assert!(found.iterations[0].change_by_heads.abs() < 1e-12);
+    // Of two words each has one head, certain from the start.
+    assert!(energy.of(&[1, 7]).unwrap().iterations[0].change_by_heads.abs() < 1e-12);
 }
 
 #[test]
