@@ -22,8 +22,8 @@ into the weights (attention scale into the queries, residual scale into each bra
 or, where a PT tensor is used twice, into lambda_h and lambda_g of the config in its metadata.
 Names: bert as Hugging Face's BertForMaskedLM, pt and pt2023 as published, preln and ut their own.
 
-A FOLDER gets model.safetensors, tokenizer.json and tokenizer_config.json, and of a BERT config.json:
-BertForMaskedLM.from_pretrained and crossscale import take it.
+A FOLDER gets model.safetensors, tokenizer.json and tokenizer_config.json, and of a BERT
+config.json: BertForMaskedLM.from_pretrained and crossscale import take it.
 
 Examples:
   crossscale export runs/notes --out notes.safetensors

@@ -26,17 +26,17 @@ use crate::weights::{self, StandardWeights};
 
 /// Arguments of `train`.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_long_help = "Learning rates by default, those that the presets' searches start from: pt 0.1, \
-bert 2e-3,\npreln 4e-3, ut 1e-3, pt2023 1e-3 (with --preset or --config: theirs, else 1e-3), at \
-base width\n256 under mup-table8. Sequences have 128 tokens, a step 32 of them; the vocabulary 2048 \
-entries.\n\n\
+#[command(after_long_help = "\
+Learning rates by default, those that the presets' searches start from: pt 0.1, bert 2e-3,
+preln 4e-3, ut 1e-3, pt2023 1e-3 (with --preset or --config: theirs, else 1e-3), at base width
+256 under mup-table8. Sequences have 128 tokens, a step 32 of them; the vocabulary 2048 entries.
+
+\
 Example: crossscale train --model pt --width 64 --steps 200 --seed 1 \
 --text notes.txt --out runs/notes --set train.learning_rate=0.1\n         \
 crossscale train --preset pt2023-ptb --tokens runs/data/ptb --seed 0 --out \
 runs/pt2023-ptb\n         \
-mpirun -n 2 crossscale train --parallel mpi --model pt --width 256 --out runs/two-ranks"
-)]
+mpirun -n 2 crossscale train --parallel mpi --model pt --width 256 --out runs/two-ranks")]
 pub struct Args {
     /// Model family: pt, pt2023, bert, preln, ut [default: that of --preset, --config or --init]
     #[arg(long, required_unless_present_any = ["preset", "config", "init"])]

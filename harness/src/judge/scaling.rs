@@ -89,9 +89,9 @@ pub fn rule(margin: f64) -> String {
     format!(
         "L(N) = E + A N^(−b), by a Huber loss on log L (δ = 1e-3), without and with E. Intervals: \
          95 %, from resampling seeds within sizes, or with one seed per size from how far the \
-         sizes lie from the law. The largest size is held out and predicted by the law without E, or \
-         by that with E where more than five sizes show it to be above 0. Predicts: the prediction is \
-         within ±{margin} of the loss or both intervals allow them to be equal, and it is nearer \
+         sizes lie from the law. The largest size is held out and predicted by the law without \
+         E, or with E where more than five sizes show it to be above 0. Predicts: it is within \
+         ±{margin} of the loss or both intervals allow them to be equal, and it is nearer \
          than the loss of the next smaller size by more than the intervals. Does not predict: \
          farther than ±{margin} and the intervals do not allow it, or no nearer than the next \
          smaller size. Otherwise inconclusive."

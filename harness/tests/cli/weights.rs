@@ -8,6 +8,24 @@ fn number(value: &serde_json::Value, key: &str) -> f64 {
     value[key].as_f64().unwrap_or_else(|| panic!("no number {key} in {value}"))
 }
 
+/// An exported folder holds what other programs look for.
+fn check_folder(folder: &std::path::Path, family: &str, weights: &[u8]) {
+    let read = |name: &str| {
+        std::fs::read(folder.join(name)).unwrap_or_else(|_| panic!("{family}: no {name}"))
+    };
+    let value = |name: &str| serde_json::from_slice::<serde_json::Value>(&read(name)).unwrap();
+    assert_eq!(read("model.safetensors"), weights);
+    read("tokenizer.json");
+    let tokens = value("tokenizer_config.json");
+    if family == "bert" {
+        let config = value("config.json");
+        assert_eq!(config["num_attention_heads"], 2);
+        assert_eq!(config["hidden_size"], 36);
+        assert_eq!(tokens["mask_token"], "[MASK]");
+        assert_eq!(tokens["pad_token"], "[PAD]");
+    }
+}
+
 #[test]
 fn cli_weights_leave_and_return_with_the_same_loss() {
     let folder = TempDir::new().unwrap();
@@ -53,24 +71,7 @@ fn cli_weights_leave_and_return_with_the_same_loss() {
         let imported = format!("{family}-imported");
         let exported = format!("{family}-folder");
         assert!(cli(&["export", &out, "--out", &exported]).status.success());
-        for name in ["model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
-            assert!(folder.path().join(&exported).join(name).is_file(), "{family}: no {name}");
-        }
-        assert_eq!(read(&file), read(&format!("{exported}/model.safetensors")));
-        if family == "bert" {
-            let config: serde_json::Value =
-                serde_json::from_slice(&read(&format!("{exported}/config.json"))).unwrap();
-            assert_eq!(
-                (&config["num_attention_heads"], &config["hidden_size"]),
-                (&2.into(), &36.into())
-            );
-            let tokens = read(&format!("{exported}/tokenizer_config.json"));
-            let tokens: serde_json::Value = serde_json::from_slice(&tokens).unwrap();
-            assert_eq!(
-                (&tokens["mask_token"], &tokens["pad_token"]),
-                (&"[MASK]".into(), &"[PAD]".into())
-            );
-        }
+        check_folder(&folder.path().join(&exported), family, &read(&file));
         let import = cli(&["import", &exported, "--model", family, "--out", &imported]);
         assert!(import.status.success(), "{}", stderr(&import));
         let weights = format!("{imported}/weights.safetensors");
