@@ -72,8 +72,10 @@ fn iterations(
     }
     let unigram = set.unigram_loss_nats();
     if as_json {
-        let row = |(depth, result): &(usize, crate::train::Evaluation)| json!({ "iterations": depth, "loss_nats": result.loss_nats });
-        let rows: Vec<_> = losses.iter().map(row).collect();
+        let mut rows = Vec::new();
+        for (depth, result) in &losses {
+            rows.push(json!({ "iterations": depth, "loss_nats": result.loss_nats }));
+        }
         let targets = losses.first().map_or(0, |(_, result)| result.targets);
         return print(
             &json!({
