@@ -49,6 +49,7 @@ hostile! {
     invariant_hostile_manifests_are_values_or_errors: "manifests",
     invariant_hostile_ledger_entries_are_values_or_errors: "ledger_entries",
     invariant_hostile_tables_are_values_or_errors: "tables",
+    invariant_hostile_treebanks_are_values_or_errors: "treebanks",
     invariant_hostile_checkpoints_are_refused: "checkpoints",
     invariant_hostile_known_answers_are_values_or_errors: "known_answers",
     invariant_hostile_texts_are_values_or_errors: "texts",
