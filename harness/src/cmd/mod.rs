@@ -108,7 +108,7 @@ verbs! {
     Reproduce => reproduce,
     /// List experiments and claims: what is asked, has run, is missing.
     Ls => ls,
-    /// Run an experiment to its answer: a registered one, a preset or a file.
+    /// Run an experiment, a preset or a file to its answer.
     Run => run,
     /// Compare two models, each at its own best rate, paired by seed.
     Compare => compare,
@@ -144,7 +144,7 @@ verbs! {
     Regress => regress,
     /// What is done, running, stale, failed and missing.
     Status => status,
-    /// List the runs of a folder, print them as CSV, archive or remove some.
+    /// List the runs of a folder, as CSV too; archive or remove some.
     Runs => runs,
     /// What this machine and this build can do.
     Doctor => doctor,
