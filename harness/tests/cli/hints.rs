@@ -1,5 +1,5 @@
-//! Every command that a message of the program speaks of is one that the program takes: verbs,
-//! options and keys of all hints are read out of the sources and tried.
+//! Every command that a message of the program or a document speaks of is one that the program
+//! takes: verbs, options and keys are read out of the sources and documents and tried.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +37,26 @@ fn code() -> Vec<(PathBuf, String)> {
     found
 }
 
+/// Commands of the documents that describe the program as it is, one quoted command a line.
+/// The changelog and the notes beside published runs tell what was.
+fn documents() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folders = ["", "docs", "ci", "golden", "tests", "models", "baselines"];
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap());
+    let paths = files.map(|entry| entry.unwrap().path());
+    let manuals = paths.filter(|path| {
+        path.extension().is_some_and(|kind| kind == "md") && !path.ends_with("CHANGELOG.md")
+    });
+    manuals
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let spans = after(&text, "`crossscale ").into_iter();
+            let quoted: String = spans.map(|said| format!("\"crossscale {said}\"\n")).collect();
+            (path, quoted)
+        })
+        .collect()
+}
+
 /// Lines with those that end in a backslash joined to the next.
 fn joined(lines: &[&str]) -> String {
     let mut text = String::new();
@@ -72,7 +92,7 @@ fn cli_commands_in_messages_name_verbs_and_options_that_exist() {
     };
     let mut helps: BTreeMap<String, Option<String>> = BTreeMap::new();
     let (mut commands, mut wrong) = (0, BTreeSet::new());
-    for (path, text) in code() {
+    for (path, text) in code().into_iter().chain(documents()) {
         // A new word of Rust after the name is no verb: strings and doc texts hold commands.
         for line in text.lines().filter(|line| line.contains('"') || line.contains("  crossscale "))
         {

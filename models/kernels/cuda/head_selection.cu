@@ -22,42 +22,70 @@ struct Place {
     const unsigned char *words;    // (B, n), not 0 for words
 };
 
+// The square of a block: 64 rows (or columns) of one head, against all tiles of the other side.
+template <int R> struct Square {
+    int length, first, tiles;
+    u64 head, offset;
+    const unsigned char *word;
+    DEVICE_MEMBER explicit Square(Place place)
+        : length(place.length), first(blockIdx.x * TILE), tiles((place.length + TILE - 1) / TILE),
+          head(blockIdx.y), offset((u64)blockIdx.y * place.length * R),
+          word(place.words + blockIdx.y / (u32)place.channels * (u64)place.length) {}
+    // A value a word, into shared memory.
+    template <typename T> DEVICE_MEMBER void copy(T *to, const T *from) const {
+        for (int at = threadIdx.x; at < length; at += blockDim.x) to[at] = from[at];
+    }
+    // `from` (heads, n) at the two rows of this lane's fragment.
+    DEVICE_MEMBER void rows(float (&value)[2], const float *from, float beyond) const {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            int i = first + fragment_row(half);
+            value[half] = i < length ? from[head * length + i] : beyond;
+        }
+    }
+    // Row `row` of `to` (heads, n, R): `factor` times one half of the lane's sums.
+    DEVICE_MEMBER void store(float *to, int row, int half, const float (&sum)[R / 8][4], float factor) const {
+#pragma unroll
+        for (int block = 0; block < R / 8; block++) {
+            float2 pair = make_float2(factor * sum[block][2 * half], factor * sum[block][2 * half + 1]);
+            *(float2 *)(to + offset + (u64)row * R + fragment_column(block, 0)) = pair;
+        }
+    }
+};
+
 // Rows: A and lse.
 template <int R>
 DEVICE void rows_forward(Place place, const u16 *u, const u16 *v, float scale, float *message, float *lse) {
     extern __shared__ __align__(128) unsigned char shared[];
+    const Square<R> here(place);
     Tile<R> &left = *(Tile<R> *)shared;
     Tile<R> *right = (Tile<R> *)(shared + sizeof(Tile<R>));
     u64 *masks = (u64 *)(shared + 3 * sizeof(Tile<R>));
-    int length = place.length, first = blockIdx.x * TILE;
-    u64 head = blockIdx.y, offset = head * length * R;
-    const unsigned char *word = place.words + head / place.channels * length;
-    int tiles = (length + TILE - 1) / TILE;
-    for (int tile = threadIdx.x / 32; tile < tiles; tile += WARPS) {
+    for (int tile = threadIdx.x / 32; tile < here.tiles; tile += WARPS) {
         int low = tile * TILE + threadIdx.x % 32, high = low + 32;
-        u32 a = __ballot_sync(0xffffffffu, low < length && word[low]);
-        u32 b = __ballot_sync(0xffffffffu, high < length && word[high]);
+        u32 a = __ballot_sync(0xffffffffu, low < here.length && here.word[low]);
+        u32 b = __ballot_sync(0xffffffffu, high < here.length && here.word[high]);
         if (threadIdx.x % 32 == 0) masks[tile] = (u64)b << 32 | a;
     }
     bool alive[2];
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        int i = first + fragment_row(half);
-        alive[half] = i < length && word[i];
+        int i = here.first + fragment_row(half);
+        alive[half] = i < here.length && here.word[i];
     }
-    left.load(u + offset, first, length);
-    right[0].load(v + offset, 0, length);
+    left.load(u + here.offset, here.first, here.length);
+    right[0].load(v + here.offset, 0, here.length);
     copy_async_commit();
     float sum[R / 8][4] = {}, most[2] = {-NONE, -NONE}, weight[2] = {};
-    for (int tile = 0; tile < tiles; tile++) {
+    for (int tile = 0; tile < here.tiles; tile++) {
         copy_async_wait<0>();
         __syncthreads();
-        if (tile + 1 < tiles) right[(tile + 1) % 2].load(v + offset, (tile + 1) * TILE, length);
+        if (tile + 1 < here.tiles) right[(tile + 1) % 2].load(v + here.offset, (tile + 1) * TILE, here.length);
         copy_async_commit();
         const Tile<R> &y = right[tile % 2];
         float s[8][4] = {};
         scores<R>(s, left, y);
-        // Only tiles on the diagonal or with padding need a look at every entry.
+        // Only here.tiles on the diagonal or with padding need a look at every entry.
         u64 word_bits = masks[tile];
         bool plain = word_bits == ~0ull && tile != blockIdx.x;
 #pragma unroll
@@ -69,7 +97,7 @@ DEVICE void rows_forward(Place place, const u16 *u, const u16 *v, float scale, f
 #pragma unroll
                     for (int at = 2 * half; at < 2 * half + 2; at++) top = fmaxf(top, s[block][at]);
             } else {
-                int i = first + fragment_row(half) - tile * TILE;
+                int i = here.first + fragment_row(half) - tile * TILE;
 #pragma unroll
                 for (int block = 0; block < 8; block++)
 #pragma unroll
@@ -101,15 +129,12 @@ DEVICE void rows_forward(Place place, const u16 *u, const u16 *v, float scale, f
     }
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        int i = first + fragment_row(half);
+        int i = here.first + fragment_row(half);
         float total = quad_sum(weight[half]), inverse = total > 0 ? 1 / total : 0;
-        if (i >= length) continue;
-        if (threadIdx.x % 4 == 0) lse[head * length + i] = total > 0 ? scale * most[half] + log2f(total) : NONE;
-#pragma unroll
-        for (int block = 0; block < R / 8; block++) {
-            float2 pair = make_float2(inverse * sum[block][2 * half], inverse * sum[block][2 * half + 1]);
-            *(float2 *)(message + offset + (u64)i * R + fragment_column(block, 0)) = pair;
-        }
+        if (i >= here.length) continue;
+        float level = total > 0 ? scale * most[half] + log2f(total) : NONE;
+        if (threadIdx.x % 4 == 0) lse[here.head * here.length + i] = level;
+        here.store(message, i, half, sum, inverse);
     }
 }
 
@@ -118,41 +143,38 @@ template <int R>
 DEVICE void columns_forward(Place place, const u16 *u, const u16 *v, const u16 *w, const float *lse,
                             float scale, float *message) {
     extern __shared__ __align__(128) unsigned char shared[];
+    const Square<R> here(place);
     Tile<R> &left = *(Tile<R> *)shared;
     Tile<R> *right = (Tile<R> *)(shared + sizeof(Tile<R>));
     Tile<R> *sent = right + 2;
     bool apart = w != u;
     float *levels = (float *)(shared + (apart ? 5 : 3) * sizeof(Tile<R>));
-    int length = place.length, first = blockIdx.x * TILE;
-    u64 head = blockIdx.y, offset = head * length * R;
-    const unsigned char *word = place.words + head / place.channels * length;
-    for (int at = threadIdx.x; at < length; at += blockDim.x) levels[at] = lse[head * length + at];
-    left.load(v + offset, first, length);
-    right[0].load(u + offset, 0, length);
-    if (apart) sent[0].load(w + offset, 0, length);
+    here.copy(levels, lse + here.head * here.length);
+    left.load(v + here.offset, here.first, here.length);
+    right[0].load(u + here.offset, 0, here.length);
+    if (apart) sent[0].load(w + here.offset, 0, here.length);
     copy_async_commit();
     float sum[R / 8][4] = {};
-    int tiles = (length + TILE - 1) / TILE;
-    for (int tile = 0; tile < tiles; tile++) {
+    for (int tile = 0; tile < here.tiles; tile++) {
         copy_async_wait<0>();
         __syncthreads();
-        if (tile + 1 < tiles) {
-            right[(tile + 1) % 2].load(u + offset, (tile + 1) * TILE, length);
-            if (apart) sent[(tile + 1) % 2].load(w + offset, (tile + 1) * TILE, length);
+        if (tile + 1 < here.tiles) {
+            right[(tile + 1) % 2].load(u + here.offset, (tile + 1) * TILE, here.length);
+            if (apart) sent[(tile + 1) % 2].load(w + here.offset, (tile + 1) * TILE, here.length);
         }
         copy_async_commit();
         float p[8][4] = {};
         scores<R>(p, left, right[tile % 2]);
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            int j = first + fragment_row(half);
-            bool alive = j < length && word[j];
+            int j = here.first + fragment_row(half);
+            bool alive = j < here.length && here.word[j];
 #pragma unroll
             for (int block = 0; block < 8; block++)
 #pragma unroll
                 for (int at = 2 * half; at < 2 * half + 2; at++) {
                     int i = tile * TILE + fragment_column(block, at);
-                    bool allowed = alive && i < length && i != j;
+                    bool allowed = alive && i < here.length && i != j;
                     p[block][at] = allowed ? exp2_fast(scale * p[block][at] - levels[i]) : 0;
                 }
         }
@@ -160,13 +182,9 @@ DEVICE void columns_forward(Place place, const u16 *u, const u16 *v, const u16 *
     }
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        int j = first + fragment_row(half);
-        if (j >= length) continue;
-#pragma unroll
-        for (int block = 0; block < R / 8; block++) {
-            float2 pair = make_float2(sum[block][2 * half], sum[block][2 * half + 1]);
-            *(float2 *)(message + offset + (u64)j * R + fragment_column(block, 0)) = pair;
-        }
+        int j = here.first + fragment_row(half);
+        if (j >= here.length) continue;
+        here.store(message, j, half, sum, 1);
     }
 }
 
@@ -179,31 +197,24 @@ template <int R>
 DEVICE void rows_gradient_1(Place place, const u16 *u, const u16 *v, const u16 *w, const u16 *a, const u16 *b,
                             const float *message, const float *lse, float scale, float *d_sent, float *delta) {
     extern __shared__ __align__(128) unsigned char shared[];
+    const Square<R> here(place);
     Tile<R> &left = *(Tile<R> *)shared;
     Tile<R> *right = (Tile<R> *)(shared + sizeof(Tile<R>)), *given = right + 2;
     unsigned char *words = shared + 5 * sizeof(Tile<R>);
-    int length = place.length, first = blockIdx.x * TILE;
-    u64 head = blockIdx.y, offset = head * length * R;
-    const unsigned char *word = place.words + head / place.channels * length;
-    for (int at = threadIdx.x; at < length; at += blockDim.x) words[at] = word[at];
+    here.copy(words, here.word);
     float level[2];
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        int i = first + fragment_row(half);
-        level[half] = i < length ? lse[head * length + i] : NONE;
-    }
-    left.load(u + offset, first, length);
-    right[0].load(v + offset, 0, length);
-    given[0].load(b + offset, 0, length);
+    here.rows(level, lse, NONE);
+    left.load(u + here.offset, here.first, here.length);
+    right[0].load(v + here.offset, 0, here.length);
+    given[0].load(b + here.offset, 0, here.length);
     copy_async_commit();
     float sum[R / 8][4] = {};
-    int tiles = (length + TILE - 1) / TILE;
-    for (int tile = 0; tile < tiles; tile++) {
+    for (int tile = 0; tile < here.tiles; tile++) {
         copy_async_wait<0>();
         __syncthreads();
-        if (tile + 1 < tiles) {
-            right[(tile + 1) % 2].load(v + offset, (tile + 1) * TILE, length);
-            given[(tile + 1) % 2].load(b + offset, (tile + 1) * TILE, length);
+        if (tile + 1 < here.tiles) {
+            right[(tile + 1) % 2].load(v + here.offset, (tile + 1) * TILE, here.length);
+            given[(tile + 1) % 2].load(b + here.offset, (tile + 1) * TILE, here.length);
         }
         copy_async_commit();
         float p[8][4] = {};
@@ -212,28 +223,28 @@ DEVICE void rows_gradient_1(Place place, const u16 *u, const u16 *v, const u16 *
         for (int block = 0; block < 8; block++)
 #pragma unroll
             for (int at = 0; at < 4; at++) {
-                int i = first + fragment_row(at / 2), j = tile * TILE + fragment_column(block, at);
-                bool allowed = j < length && j != i && words[j];
+                int i = here.first + fragment_row(at / 2), j = tile * TILE + fragment_column(block, at);
+                bool allowed = j < here.length && j != i && words[j];
                 p[block][at] = allowed ? exp2_fast(scale * p[block][at] - level[at / 2]) : 0;
             }
         gather<R>(sum, p, given[tile % 2]);
     }
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        int i = first + fragment_row(half);
+        int i = here.first + fragment_row(half);
         float part = 0;
-        if (i < length) {
+        if (i < here.length) {
 #pragma unroll
             for (int block = 0; block < R / 8; block++)
 #pragma unroll
                 for (int at = 2 * half; at < 2 * half + 2; at++) {
-                    u64 here = offset + (u64)i * R + fragment_column(block, at);
-                    part += widen(a[here]) * message[here] + widen(w[here]) * sum[block][at];
-                    d_sent[here] = sum[block][at];
+                    u64 entry = here.offset + (u64)i * R + fragment_column(block, at);
+                    part += widen(a[entry]) * message[entry] + widen(w[entry]) * sum[block][at];
+                    d_sent[entry] = sum[block][at];
                 }
         }
         part = quad_sum(part);
-        if (i < length && threadIdx.x % 4 == 0) delta[head * length + i] = part;
+        if (i < here.length && threadIdx.x % 4 == 0) delta[here.head * here.length + i] = part;
     }
 }
 
@@ -243,35 +254,28 @@ DEVICE void rows_gradient_2(Place place, const u16 *u, const u16 *v, const u16 *
                             const float *lse, const float *delta, const float *d_sent, float scale, float factor,
                             float *d_u) {
     extern __shared__ __align__(128) unsigned char shared[];
+    const Square<R> here(place);
     bool apart = w != u;
     Tile<R> *left = (Tile<R> *)shared;    // u, a, w
     Tile<R> *right = left + (apart ? 3 : 2), *given = right + 2;
     unsigned char *words = (unsigned char *)(given + 2);
-    int length = place.length, first = blockIdx.x * TILE;
-    u64 head = blockIdx.y, offset = head * length * R;
-    const unsigned char *word = place.words + head / place.channels * length;
-    for (int at = threadIdx.x; at < length; at += blockDim.x) words[at] = word[at];
+    here.copy(words, here.word);
     float level[2], mean[2];
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        int i = first + fragment_row(half);
-        level[half] = i < length ? lse[head * length + i] : NONE;
-        mean[half] = i < length ? delta[head * length + i] : 0;
-    }
-    left[0].load(u + offset, first, length);
-    left[1].load(a + offset, first, length);
-    if (apart) left[2].load(w + offset, first, length);
-    right[0].load(v + offset, 0, length);
-    given[0].load(b + offset, 0, length);
+    here.rows(level, lse, NONE);
+    here.rows(mean, delta, 0);
+    left[0].load(u + here.offset, here.first, here.length);
+    left[1].load(a + here.offset, here.first, here.length);
+    if (apart) left[2].load(w + here.offset, here.first, here.length);
+    right[0].load(v + here.offset, 0, here.length);
+    given[0].load(b + here.offset, 0, here.length);
     copy_async_commit();
     float sum[R / 8][4] = {};
-    int tiles = (length + TILE - 1) / TILE;
-    for (int tile = 0; tile < tiles; tile++) {
+    for (int tile = 0; tile < here.tiles; tile++) {
         copy_async_wait<0>();
         __syncthreads();
-        if (tile + 1 < tiles) {
-            right[(tile + 1) % 2].load(v + offset, (tile + 1) * TILE, length);
-            given[(tile + 1) % 2].load(b + offset, (tile + 1) * TILE, length);
+        if (tile + 1 < here.tiles) {
+            right[(tile + 1) % 2].load(v + here.offset, (tile + 1) * TILE, here.length);
+            given[(tile + 1) % 2].load(b + here.offset, (tile + 1) * TILE, here.length);
         }
         copy_async_commit();
         float p[8][4] = {}, d[8][4] = {};
@@ -282,8 +286,8 @@ DEVICE void rows_gradient_2(Place place, const u16 *u, const u16 *v, const u16 *
         for (int block = 0; block < 8; block++)
 #pragma unroll
             for (int at = 0; at < 4; at++) {
-                int i = first + fragment_row(at / 2), j = tile * TILE + fragment_column(block, at);
-                bool allowed = j < length && j != i && words[j];
+                int i = here.first + fragment_row(at / 2), j = tile * TILE + fragment_column(block, at);
+                bool allowed = j < here.length && j != i && words[j];
                 float q = allowed ? exp2_fast(scale * p[block][at] - level[at / 2]) : 0;
                 d[block][at] = factor * q * (d[block][at] - mean[at / 2]);
             }
@@ -291,14 +295,14 @@ DEVICE void rows_gradient_2(Place place, const u16 *u, const u16 *v, const u16 *
     }
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        int i = first + fragment_row(half);
-        if (i >= length) continue;
+        int i = here.first + fragment_row(half);
+        if (i >= here.length) continue;
 #pragma unroll
         for (int block = 0; block < R / 8; block++)
 #pragma unroll
             for (int at = 2 * half; at < 2 * half + 2; at++) {
-                u64 here = offset + (u64)i * R + fragment_column(block, at);
-                d_u[here] = sum[block][at] + (apart ? 0 : d_sent[here]);
+                u64 entry = here.offset + (u64)i * R + fragment_column(block, at);
+                d_u[entry] = sum[block][at] + (apart ? 0 : d_sent[entry]);
             }
     }
 }
@@ -308,34 +312,29 @@ template <int R>
 DEVICE void columns_gradient(Place place, const u16 *u, const u16 *v, const u16 *w, const u16 *a, const u16 *b,
                              const float *lse, const float *delta, float scale, float factor, float *d_v) {
     extern __shared__ __align__(128) unsigned char shared[];
+    const Square<R> here(place);
     bool apart = w != u;
     Tile<R> *left = (Tile<R> *)shared;    // v, b
     Tile<R> *right = left + 2;            // two stages of u, a, w
     int each = apart ? 3 : 2;
-    float *levels = (float *)(right + 2 * each), *means = levels + place.length;
-    int length = place.length, first = blockIdx.x * TILE;
-    u64 head = blockIdx.y, offset = head * length * R;
-    const unsigned char *word = place.words + head / place.channels * length;
-    for (int at = threadIdx.x; at < length; at += blockDim.x) {
-        levels[at] = lse[head * length + at];
-        means[at] = delta[head * length + at];
-    }
-    left[0].load(v + offset, first, length);
-    left[1].load(b + offset, first, length);
-    right[0].load(u + offset, 0, length);
-    right[1].load(a + offset, 0, length);
-    if (apart) right[2].load(w + offset, 0, length);
+    float *levels = (float *)(right + 2 * each), *means = levels + here.length;
+    here.copy(levels, lse + here.head * here.length);
+    here.copy(means, delta + here.head * here.length);
+    left[0].load(v + here.offset, here.first, here.length);
+    left[1].load(b + here.offset, here.first, here.length);
+    right[0].load(u + here.offset, 0, here.length);
+    right[1].load(a + here.offset, 0, here.length);
+    if (apart) right[2].load(w + here.offset, 0, here.length);
     copy_async_commit();
     float sum[R / 8][4] = {};
-    int tiles = (length + TILE - 1) / TILE;
-    for (int tile = 0; tile < tiles; tile++) {
+    for (int tile = 0; tile < here.tiles; tile++) {
         copy_async_wait<0>();
         __syncthreads();
         Tile<R> *now = right + tile % 2 * each, *next = right + (tile + 1) % 2 * each;
-        if (tile + 1 < tiles) {
-            next[0].load(u + offset, (tile + 1) * TILE, length);
-            next[1].load(a + offset, (tile + 1) * TILE, length);
-            if (apart) next[2].load(w + offset, (tile + 1) * TILE, length);
+        if (tile + 1 < here.tiles) {
+            next[0].load(u + here.offset, (tile + 1) * TILE, here.length);
+            next[1].load(a + here.offset, (tile + 1) * TILE, here.length);
+            if (apart) next[2].load(w + here.offset, (tile + 1) * TILE, here.length);
         }
         copy_async_commit();
         float p[8][4] = {}, d[8][4] = {};
@@ -344,14 +343,14 @@ DEVICE void columns_gradient(Place place, const u16 *u, const u16 *v, const u16 
         scores<R>(d, left[1], now[apart ? 2 : 0]);
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            int j = first + fragment_row(half);
-            bool alive = j < length && word[j];
+            int j = here.first + fragment_row(half);
+            bool alive = j < here.length && here.word[j];
 #pragma unroll
             for (int block = 0; block < 8; block++)
 #pragma unroll
                 for (int at = 2 * half; at < 2 * half + 2; at++) {
                     int i = tile * TILE + fragment_column(block, at);
-                    bool allowed = alive && i < length && i != j;
+                    bool allowed = alive && i < here.length && i != j;
                     float q = allowed ? exp2_fast(scale * p[block][at] - levels[i]) : 0;
                     d[block][at] = allowed ? factor * q * (d[block][at] - means[i]) : 0;
                     p[block][at] = q;
@@ -362,13 +361,9 @@ DEVICE void columns_gradient(Place place, const u16 *u, const u16 *v, const u16 
     }
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        int j = first + fragment_row(half);
-        if (j >= length) continue;
-#pragma unroll
-        for (int block = 0; block < R / 8; block++) {
-            float2 pair = make_float2(sum[block][2 * half], sum[block][2 * half + 1]);
-            *(float2 *)(d_v + offset + (u64)j * R + fragment_column(block, 0)) = pair;
-        }
+        int j = here.first + fragment_row(half);
+        if (j >= here.length) continue;
+        here.store(d_v, j, half, sum, 1);
     }
 }
 
