@@ -22,7 +22,7 @@ pub enum Kind {
     CopyUnderWay,
     /// A block ends before its asynchronous copies.
     CopyAbandoned,
-    /// Threads of a block wait at different barriers, or some never come.
+    /// Threads of a block wait at different barriers, or a barrier is under a guard.
     BarrierDivergence,
     /// A warp's common instruction runs without lanes that it names.
     AbsentLanes,

@@ -37,9 +37,4 @@ impl Profile {
         self.shared_passes_least += other.shared_passes_least;
         self.barriers += other.barriers;
     }
-
-    /// Bytes moved between memory and the processor, whole sectors.
-    pub fn sector_bytes(&self) -> u64 {
-        32 * self.global_sectors
-    }
 }

@@ -29,8 +29,6 @@ pub struct DeviceMemory {
     launch: u32,
     /// Index of the allocation used last.
     last: usize,
-    bytes: usize,
-    bytes_peak: usize,
 }
 
 impl DeviceMemory {
@@ -40,30 +38,7 @@ impl DeviceMemory {
         self.next = base + bytes as u64 + GAP;
         let (data, written, owner) = (vec![0xa5; bytes], vec![false; bytes], vec![0; bytes]);
         self.allocations.push(Allocation { base, data, written, owner });
-        self.bytes += bytes;
-        self.bytes_peak = self.bytes_peak.max(self.bytes);
         base
-    }
-
-    /// Frees the allocation at `base`.
-    pub fn free(&mut self, base: u64) -> Result<()> {
-        let index = self.allocations.iter().position(|allocation| allocation.base == base);
-        let index = index.ok_or_else(|| {
-            Fault::new(Kind::OutOfBounds, format!("{base:#x} is freed, which is no allocation"))
-        })?;
-        self.bytes -= self.allocations.remove(index).data.len();
-        self.last = 0;
-        Ok(())
-    }
-
-    /// Bytes allocated now.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Most bytes allocated at any time.
-    pub fn bytes_peak(&self) -> usize {
-        self.bytes_peak
     }
 
     pub(crate) fn begin_launch(&mut self) {

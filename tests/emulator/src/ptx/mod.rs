@@ -7,7 +7,6 @@ mod statements;
 pub mod types;
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 
 use instruction::Instruction;
 use scope::Scope;
@@ -40,12 +39,19 @@ pub struct Kernel {
     pub(crate) registers: usize,
     /// Bytes of shared arrays of fixed size.
     pub static_shared_bytes: usize,
+    /// Where the array begins whose size the launch gives.
+    dynamic_shared_offset: usize,
     /// Most threads of a block, where the kernel says so.
     pub threads_max: Option<usize>,
     pub(crate) code: Vec<Instruction>,
 }
 
 impl Kernel {
+    /// Bytes of shared memory of a block with so many dynamic ones.
+    pub(crate) fn shared_bytes(&self, dynamic: usize) -> usize {
+        if dynamic == 0 { self.static_shared_bytes } else { self.dynamic_shared_offset + dynamic }
+    }
+
     /// Bytes of all parameters.
     pub fn parameter_bytes(&self) -> usize {
         self.parameters.last().map_or(0, |last| last.offset + last.bytes)
@@ -92,15 +98,6 @@ impl Module {
             at += 1;
         }
         Ok(module)
-    }
-
-    /// Reads PTX text compressed by gzip.
-    pub fn unpack(bytes: &[u8]) -> Result<Self> {
-        let mut text = String::new();
-        flate2::read::GzDecoder::new(bytes)
-            .read_to_string(&mut text)
-            .map_err(|problem| not_understood(format!("no gzip of a text: {problem}")))?;
-        Self::parse(&text)
     }
 }
 
@@ -192,7 +189,8 @@ fn kernel(head: &str, body: &[Statement], dynamic: &[String]) -> Result<Kernel> 
         name: name.trim().to_owned(),
         parameters,
         registers: scope.count as usize,
-        static_shared_bytes: dynamic_base - SHARED_BASE as usize,
+        static_shared_bytes: shared - SHARED_BASE as usize,
+        dynamic_shared_offset: dynamic_base - SHARED_BASE as usize,
         threads_max: threads_max(directives),
         code,
     })

@@ -7,4 +7,5 @@ mod head_selection;
 mod manifest;
 mod oracle;
 mod rows;
+mod sanitizer;
 mod support;
