@@ -2,6 +2,7 @@
 //! iterations, the objective, arcs against a treebank.
 
 mod inside;
+mod subject;
 mod treebank;
 
 use std::path::{Path, PathBuf};
@@ -17,11 +18,7 @@ use crate::config::model::ComputePath;
 use crate::corpus::{EvaluationSet, Lines, Split};
 use crate::error::{HarnessError, Result};
 use crate::train::{ContextLosses, EvaluationBatch, ReadsContext, evaluate};
-use crate::weights::meeting;
-
-mod subject;
-
-use subject::Subject;
+use crate::weights::{KnownWeights, finite, meeting};
 
 /// Arguments of `evaluate`.
 #[derive(Debug, clap::Args)]
@@ -87,7 +84,8 @@ pub fn run(args: &Args) -> Result<()> {
         return done;
     }
     let located = |error| with_places(error, args.config.as_deref(), &args.sets);
-    let Subject { mut run, parameters, tokenizer, text } = Subject::open(args).map_err(located)?;
+    let subject = subject::open(args).map_err(located)?;
+    let KnownWeights { mut run, parameters, tokenizer, text, .. } = subject;
     let corpus = meeting::corpus_for(&run.data, tokenizer.as_ref(), &args.weights)?;
     let (known, vocab) = (run.model.vocab(), corpus.vocabulary().size);
     if known < vocab {
@@ -186,10 +184,5 @@ fn require_finite(loss_nats: f64, weights: &Path) -> Result<()> {
     if loss_nats.is_finite() {
         return Ok(());
     }
-    Err(HarnessError::NotFinite {
-        what: format!("{}: the held-out loss is {loss_nats}", weights.display()),
-        hint: "every weight is a number, but what the model computes from them is none: it \
-               diverged, or a constant of the model is not the one it was trained with"
-            .to_owned(),
-    })
+    Err(finite::computed(format!("{}: the held-out loss is {loss_nats}", weights.display())))
 }

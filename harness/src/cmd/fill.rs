@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<()> {
         (None, None) => unreachable!("the command line asks for one of them"),
     };
     let opened = Opened::open(&args.run, args.tokenizer.as_deref())?;
-    let filled = fill(&opened, text.trim_end_matches('\n'), args.top as usize)?;
+    let filled = fill(&opened, text.trim_end_matches(['\r', '\n']), args.top as usize)?;
     if args.json {
         let json = serde_json::to_string(&filled);
         return print(&json.map_err(|error| HarnessError::Invariant(error.to_string()))?);

@@ -23,19 +23,13 @@ pub struct Categories {
     pub one_category: Agreement,
 }
 
-/// What a model is compared with for its labels.
-pub struct Beside<'a> {
-    /// A baseline and its tokenizer.
-    pub opened: &'a Opened,
-}
-
 /// How well the categories of `opened` on `test` tell parts of speech; `states` are those of its
-/// words.
+/// words, `beside` is a baseline that it is compared with.
 pub(super) fn categories(
     opened: &Opened,
     test: &Part,
     states: &[Vec<Vec<f32>>],
-    beside: Option<&Beside>,
+    beside: Option<&Opened>,
 ) -> Result<Categories> {
     let tags = |part: &Part| -> Vec<String> {
         part.iter().flat_map(|(sentence, _)| sentence.tags.clone()).collect()
@@ -63,7 +57,7 @@ pub(super) fn categories(
     };
     let beside = match beside {
         None => None,
-        Some(Beside { opened }) => {
+        Some(opened) => {
             let sentences: Vec<Sentence> = test.iter().map(|(s, _)| (*s).clone()).collect();
             let part = items(&sentences, &opened.tokenizer, longest(&opened.run.model))?;
             let reader = Reader::new(&opened.run, &opened.parameters)?;

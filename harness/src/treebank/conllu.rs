@@ -127,7 +127,8 @@ impl Builder {
     fn finish(self) -> std::result::Result<Option<Sentence>, String> {
         let count = self.forms.len();
         if let Some((form, words, _)) = self.tokens.iter().find(|(_, words, _)| words.end > count) {
-            return Err(format!("'{form}' spans {} words, {count} follow", words.end));
+            let follow = count - words.start;
+            return Err(format!("'{form}' spans {} words, {follow} follow", words.len()));
         }
         if count == 0 {
             return Ok(None);
@@ -222,7 +223,8 @@ mod tests {
             (row("2", "a", "0", "_"), "word '2' where 1"),
             (row("x-y", "a", "0", "_"), "'x-y'"),
             (row("1-1", "a", "0", "_"), "range 1-1"),
-            (row("1-3", "ab", "_", "_") + &good, "spans 3 words"),
+            (row("1-3", "ab", "_", "_") + &good, "spans 3 words, 1 follow"),
+            (good.clone() + &row("2-3", "ab", "_", "_"), "spans 2 words, 0 follow"),
             (row("1-2", "ab", "_", "_") + &row("1-2", "ab", "_", "_"), "range 1-2"),
             (row("1", "a", "_", "_"), "head '_' is no number"),
             (row("1", "a", "7", "_"), "head 7 in a sentence of 1"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::arcs::{Attachment, Gold, Hits, difference, offset_heads, strongest_heads, tree_heads};
-use super::categories::{Beside, Categories, categories};
+use super::categories::{Categories, categories};
 use super::conllu::Sentence;
 use super::read::{Choice, Item, Reader, items, longest};
 use crate::config::run::RunConfig;
@@ -36,7 +36,8 @@ pub struct Baselines {
     pub right: Scored,
     /// The best fixed offset of the choosing part.
     pub offset: Scored,
-    /// The same model before its training, its best channel chosen alike.
+    /// The same model before its training, its best channel chosen alike; of an exported file,
+    /// which does not keep seed and parametrization, another draw.
     pub untrained: Scored,
 }
 
@@ -98,11 +99,11 @@ pub struct Evaluation {
     pub by_distance: Vec<Kind>,
     /// Parts of speech.
     pub categories: Categories,
-    /// Sentences scored, arcs scored, sentences left out for their length.
+    /// Sentences scored.
     pub sentences: usize,
     /// Arcs scored: words but roots and punctuation.
     pub arcs: usize,
-    /// Sentences of more tokens than the model can read.
+    /// Sentences of no token, or of more than the model can read.
     pub left_out: usize,
 }
 
@@ -117,7 +118,7 @@ pub(super) type Part<'a> = Vec<(&'a Sentence, Item)>;
 pub fn evaluate(
     opened: &Opened,
     (scored, choosing): (&[Sentence], &[Sentence]),
-    beside: Option<&Beside>,
+    beside: Option<&Opened>,
 ) -> Result<Evaluation> {
     let longest = longest(&opened.run.model);
     let part = |sentences| items(sentences, &opened.tokenizer, longest);
@@ -135,7 +136,7 @@ pub fn evaluate(
     let best = best(found.iter().copied().filter(|(choice, _)| choice.channel.is_some()))?;
     let best_offset = best_offset(&chosen_on);
     let (per_iteration, readings) = per_iteration(&reader, &test, &found)?;
-    let of_best = scored_by(&test, &readings.heads[&key(best)]);
+    let of_best = scored_by(&test, &readings.heads[&best]);
     let offsets = |offset| scored_offset(&test, offset);
     let (left, right, offset) = (offsets(-1), offsets(1), offsets(best_offset));
     let above_offset = difference(&of_best.1, &offset.1);
@@ -146,13 +147,12 @@ pub fn evaluate(
         untrained: untrained(&opened.run, &test, &chosen_on)?,
     };
     let last = per_iteration.last().expect("a model has an iteration").clone();
-    let trees: Vec<_> = readings.trees[&key(best)].clone();
-    let (by_relation, by_distance) = kinds(&test, &readings.heads[&key(best)], best_offset);
+    let (by_relation, by_distance) = kinds(&test, &readings.heads[&best], best_offset);
     Ok(Evaluation {
         best: Scored { choice: Some(best), ..of_best.0 },
         above_offset,
         average: last.average,
-        tree: Scored { choice: Some(best), ..scored_by(&test, &trees).0 },
+        tree: Scored { choice: Some(best), ..scored_by(&test, &readings.trees[&best]).0 },
         baselines,
         per_iteration,
         by_relation,
@@ -176,18 +176,12 @@ fn best(choices: impl Iterator<Item = (Choice, Hits)>) -> Result<Choice> {
     Ok(best.ok_or_else(none)?.0)
 }
 
-/// A choice as a key of maps.
-fn key(choice: Choice) -> (usize, Option<usize>, bool) {
-    let turned = choice.direction == super::arcs::Direction::FromHead;
-    (choice.iteration, choice.channel, turned)
-}
-
 type Heads = Vec<Option<usize>>;
 
 /// Predictions of the chosen matrices for every sentence.
 struct Readings {
-    heads: BTreeMap<(usize, Option<usize>, bool), Vec<Heads>>,
-    trees: BTreeMap<(usize, Option<usize>, bool), Vec<Heads>>,
+    heads: BTreeMap<Choice, Vec<Heads>>,
+    trees: BTreeMap<Choice, Vec<Heads>>,
     states: Vec<Vec<Vec<f32>>>,
 }
 
@@ -219,8 +213,7 @@ fn per_iteration(
             best(found.iter().copied().filter(own))
         })
         .collect::<Result<_>>()?;
-    let with_tree =
-        |choice: &Choice| choice.channel.is_none() || best_of.iter().any(|best| best == choice);
+    let with_tree = |choice: &Choice| choice.channel.is_none() || best_of.contains(choice);
     let read = reader.map(test, |_, reading| {
         let predicted: Vec<(Heads, Option<Heads>)> = chosen
             .iter()
@@ -235,9 +228,9 @@ fn per_iteration(
         Readings { heads: BTreeMap::new(), trees: BTreeMap::new(), states: Vec::new() };
     for (predicted, states) in read {
         for (&choice, (heads, tree)) in chosen.iter().zip(predicted) {
-            readings.heads.entry(key(choice)).or_default().push(heads);
+            readings.heads.entry(choice).or_default().push(heads);
             if let Some(tree) = tree {
-                readings.trees.entry(key(choice)).or_default().push(tree);
+                readings.trees.entry(choice).or_default().push(tree);
             }
         }
         readings.states.push(states);
@@ -255,10 +248,10 @@ fn row(test: &Part, readings: &Readings, (best, chosen): (Choice, &[Choice])) ->
     let own: Vec<Choice> =
         chosen.iter().copied().filter(|choice| choice.iteration == best.iteration).collect();
     let average = *own.iter().find(|choice| choice.channel.is_none()).expect("the mean is chosen");
-    let of_best = scored(best, &readings.heads[&key(best)]);
+    let of_best = scored(best, &readings.heads[&best]);
     let channels = own.iter().filter(|choice| choice.channel.is_some());
     let plain = |choice: &Choice| {
-        let predicted = &readings.heads[&key(*choice)];
+        let predicted = &readings.heads[choice];
         Hits::sum(hits(test, predicted).iter()).uas()
     };
     OfIteration {
@@ -266,9 +259,9 @@ fn row(test: &Part, readings: &Readings, (best, chosen): (Choice, &[Choice])) ->
         uas: of_best.attachment.uas,
         uuas: of_best.attachment.uuas,
         best: of_best,
-        average: scored(average, &readings.heads[&key(average)]),
-        tree: scored(best, &readings.trees[&key(best)]),
-        average_tree: scored(average, &readings.trees[&key(average)]),
+        average: scored(average, &readings.heads[&average]),
+        tree: scored(best, &readings.trees[&best]),
+        average_tree: scored(average, &readings.trees[&average]),
         channels: channels.map(plain).collect(),
     }
 }

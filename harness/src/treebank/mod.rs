@@ -12,5 +12,4 @@ pub mod labels;
 pub mod read;
 pub mod tree;
 
-pub use categories::Beside;
 pub use evaluate::{Evaluation, evaluate};

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use baselines::blocks::Positions;
 use rayon::prelude::*;
 
 use super::arcs::{DIRECTIONS, Direction, Gold, Hits, strongest_heads};
@@ -10,6 +11,7 @@ use crate::config::model::ModelConfig;
 use crate::config::run::RunConfig;
 use crate::corpus::Tokenizer;
 use crate::error::{HarnessError, Result};
+use crate::guard::subject::Subject;
 use crate::whitebox::TOKENS_MAX;
 use crate::whitebox::reading::Lens;
 use crate::whitebox::words::{Square, members};
@@ -57,14 +59,14 @@ pub fn items<'a>(
 pub fn longest(model: &ModelConfig) -> usize {
     let table = match model {
         ModelConfig::Bert(config) => config.max_length,
-        ModelConfig::Ut(config) => config.max_length,
+        ModelConfig::Ut(config) if config.positions == Positions::Learned => config.max_length,
         _ => TOKENS_MAX,
     };
     table.min(TOKENS_MAX)
 }
 
 /// A matrix of arcs: which one, read in which direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Choice {
     /// Iteration or layer, from 1.
     pub iteration: usize,
@@ -126,10 +128,8 @@ impl Reader {
     /// The model of `run` before its training.
     pub fn untrained(run: &RunConfig) -> Result<Self> {
         let table = run.parametrization.table()?;
-        let base = run.base_model();
-        let (_, resolved) = run.model.architecture(&base, &table)?;
-        let initial = resolved.initialise(&run.model.layout()?, &base.layout()?, run.seed)?;
-        Self::new(run, &initial)
+        let subject = Subject::new(&run.model, &run.base_model(), &table)?;
+        Self::new(run, &subject.initial(run.seed)?)
     }
 
     /// Reads one sentence.
@@ -181,5 +181,22 @@ impl Reader {
         let Some((choices, _)) = hits.first() else { return Ok(Vec::new()) };
         let sum = |place: usize| Hits::sum(hits.iter().map(|(_, hits)| &hits[place]));
         Ok(choices.iter().enumerate().map(|(place, choice)| (*choice, sum(place))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baselines::{BertConfig, UtConfig};
+
+    use super::*;
+
+    #[test]
+    fn invariant_only_a_position_table_bounds_sentences() {
+        let ut = UtConfig { max_length: 7, ..UtConfig::default() };
+        assert_eq!(longest(&ModelConfig::Ut(ut.clone())), 7);
+        let rotary = UtConfig { positions: Positions::Rotary, ..ut };
+        assert_eq!(longest(&ModelConfig::Ut(rotary)), TOKENS_MAX);
+        let bert = BertConfig { max_length: 2 * TOKENS_MAX, ..BertConfig::default() };
+        assert_eq!(longest(&ModelConfig::Bert(bert)), TOKENS_MAX);
     }
 }

@@ -29,3 +29,13 @@ pub fn check(origin: &str, tensor: &str, values: &[f32]) -> Result<()> {
         }),
     }
 }
+
+/// That something computed from weights that all are numbers is none.
+pub fn computed(what: String) -> HarnessError {
+    HarnessError::NotFinite {
+        what,
+        hint: "every weight is a number, but what the model computes from them is none: it \
+               diverged, or a constant of the model is not the one it was trained with"
+            .to_owned(),
+    }
+}

@@ -22,6 +22,7 @@
 pub mod file;
 pub mod finite;
 pub mod hugging_face;
+mod known;
 pub mod meeting;
 mod missing;
 pub mod names;
@@ -34,6 +35,7 @@ use std::path::Path;
 use models::parameters::Layout;
 
 pub use file::TensorFile;
+pub use known::KnownWeights;
 pub use standard::{Change, StandardWeights, fold, unfold};
 
 use crate::config::model::ModelConfig;

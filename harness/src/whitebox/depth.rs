@@ -11,7 +11,8 @@ const STEP_TABLE: &str = "embedding.step";
 
 /// `run` and its weights at `depth` iterations (PT) or steps (UT), without parametrization: its
 /// factors may depend on depth, and those of the training must stay. Steps behind the last one of
-/// the training take the last one's embedding.
+/// the training take the last one's embedding. The looped control's own factor 1/T is that of the
+/// steps it is run with.
 ///
 /// # Errors
 /// If every layer of the family has weights of its own.

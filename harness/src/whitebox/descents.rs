@@ -7,7 +7,7 @@ use super::energy::{Descent, Energy};
 use crate::config::run::RunConfig;
 use crate::error::Result;
 
-/// Dampings that are compared.
+/// Dampings that are compared, besides that of the training.
 const DAMPINGS: [f64; 2] = [0.5, 0.0];
 
 /// One iteration over all sequences.
@@ -51,7 +51,8 @@ pub struct Form {
 }
 
 /// The objective of `run` on `sequences` over `iterations` iterations: exact and published
-/// rotation, damped and not; a model without positions has one rotation only.
+/// rotation, damped and not; a model without positions has one rotation only. The form of the
+/// training is always among them.
 ///
 /// # Errors
 /// If the run is of another family than `pt`.
@@ -70,14 +71,19 @@ pub fn forms(
         Rope::None => vec![Rope::None],
         Rope::Exact | Rope::Published => vec![Rope::Exact, Rope::Published],
     };
+    let same = |a: f64, b: f64| (a - b).abs() < 1e-12;
+    let mut dampings = DAMPINGS.to_vec();
+    if !dampings.iter().any(|&damping| same(damping, trained.1)) {
+        dampings.push(trained.1);
+    }
     let mut forms = Vec::new();
     for &rope in &rotations {
-        for damping in DAMPINGS {
+        for &damping in &dampings {
             let energy = Energy::new(run, parameters, (rope, damping), iterations)?;
             let descents: Vec<Descent> =
                 sequences.par_iter().map(|ids| energy.of(ids)).collect::<Result<_>>()?;
-            let same = trained.0 == rope && (trained.1 - damping).abs() < 1e-12;
-            forms.push(mean((rope, damping, same), &descents));
+            let as_trained = trained.0 == rope && same(trained.1, damping);
+            forms.push(mean((rope, damping, as_trained), &descents));
         }
     }
     Ok(forms)
@@ -110,5 +116,32 @@ fn mean((rope, damping, trained): (Rope, f64, bool), descents: &[Descent]) -> Fo
         initial_nats: descents.iter().map(|descent| descent.initial_nats).sum::<f64>() * share,
         share_falling_throughout: descents.iter().filter(|d| d.falls()).count() as f64 * share,
         iterations: (0..iterations).map(of).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invariant_one_form_is_that_of_the_training() {
+        for (rope, damping, count) in
+            [("exact", 0.5, 4), ("published", 0.0, 4), ("exact", 0.3, 6), ("none", 0.3, 3)]
+        {
+            let sets = [
+                "model.width=64".to_owned(),
+                "model.vocab=20".to_owned(),
+                format!("model.rope={rope}"),
+                format!("model.damping={damping:?}"),
+            ];
+            let run = RunConfig::resolve("pt", Vec::new(), &sets).unwrap();
+            let built = run.build().unwrap();
+            let parameters =
+                built.resolved.initialise(&built.layout, &built.base_layout, 5).unwrap();
+            let forms = forms(&run, &parameters, &[vec![1, 2, 3]], 1).unwrap();
+            let trained: Vec<&Form> = forms.iter().filter(|form| form.trained).collect();
+            assert_eq!((forms.len(), trained.len()), (count, 1), "{rope} {damping}");
+            assert!((trained[0].damping - damping).abs() < 1e-12);
+        }
     }
 }

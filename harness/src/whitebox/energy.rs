@@ -58,12 +58,12 @@ pub struct Descent {
 }
 
 impl Descent {
-    /// Whether every iteration lowered the objective by more than its rounding.
+    /// Whether no iteration raised the objective by more than its rounding.
     pub fn falls(&self) -> bool {
         (0..self.iterations.len()).all(|iteration| self.falls_at(iteration))
     }
 
-    /// Whether iteration `iteration` lowered it.
+    /// Whether iteration `iteration` did not raise it.
     pub fn falls_at(&self, iteration: usize) -> bool {
         let before = match iteration {
             0 => self.initial_nats,
@@ -119,6 +119,7 @@ impl Energy {
         let config = config.clone();
         run.base = Some(run.model.clone());
         let model = TrainedModel::new(&run, &parameters, DType::F64)?;
+        // Those of the plain model: messages have the factor 1.
         let sites = models::parametrization::SiteScales::BASE;
         let plain = models::pt2026::Pt2026::new(config.clone(), &config, &sites)?;
         Ok(Self { model, config, constants: plain.constants(), iterations })
@@ -138,9 +139,10 @@ impl Energy {
         let weights = self.model.weights();
         let others = words.saturating_sub(1).max(1) as f64;
         let first = get("head_posterior", 0)?;
-        // Uniform over the heads that a word may have.
-        let mut heads = ((first.ge(0.0)?.to_dtype(DType::F64)? - eye_like(&first)?)? / others)?;
-        let mut topics = get("topic_belief", 0)?.ones_like()?;
+        // Uniform over the heads that a word may have, and over topics.
+        let mut heads = ((first.ones_like()? - eye_like(&first)?)? / others)?;
+        let uniform = self.constants.topic / self.config.topics() as f64;
+        let mut topics = (get("topic_belief", 0)?.ones_like()? * uniform)?;
         let unary = get("unary", 0)?;
         let mut beliefs = get("belief", 0)?;
         let mut logits = get("head_logits", 0)?;
@@ -206,8 +208,7 @@ impl Energy {
         let topics = terms.topics + config.lambda_g * constants.topic * terms.topic_entropy;
         let labels = terms.unary + config.lambda_z * constants.belief * terms.label_entropy;
         let heads = terms.pairs + terms.head_entropy;
-        let rest = labels / unit + constants.message * topics / unit;
-        -(constants.message * heads + rest) / words as f64
+        -(heads + (labels / unit + topics / unit)) / words as f64
     }
 }
 

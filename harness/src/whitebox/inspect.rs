@@ -1,7 +1,5 @@
 //! One sentence, seen through a trained model.
 
-use models::pt2026::Rope;
-
 use super::energy::{Descent, Energy};
 use super::opened::Opened;
 use super::reading::Lens;
@@ -78,7 +76,7 @@ impl Inspection {
         let is_pt = matches!(opened.run.model, ModelConfig::Pt(_) | ModelConfig::Pt2023(_));
         let descent = match &opened.run.model {
             ModelConfig::Pt(config) => {
-                let form: (Rope, f64) = (config.rope, config.damping);
+                let form = (config.rope, config.damping);
                 let iterations = config.iterations;
                 Some(Energy::new(&opened.run, &opened.parameters, form, iterations)?.of(&ids)?)
             }

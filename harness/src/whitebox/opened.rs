@@ -12,7 +12,7 @@ use crate::config::run::RunConfig;
 use crate::corpus::{Tokenizer, TokenizerRecord};
 use crate::error::{HarnessError, Result};
 use crate::guard::subject::Subject;
-use crate::weights::{self, StandardWeights, run_folder};
+use crate::weights::{KnownWeights, finite, run_folder};
 
 /// Tokens of one text that are read at most: attention needs memory for all pairs of them.
 pub const TOKENS_MAX: usize = 4096;
@@ -22,6 +22,8 @@ pub const TOKENS_MAX: usize = 4096;
 pub struct Opened {
     /// Configuration; of an exported file the model alone is known, the rest is default.
     pub run: RunConfig,
+    /// Tokens of a sequence in training, if that is known.
+    length: Option<usize>,
     /// Weights in layout order.
     pub parameters: Vec<f32>,
     /// How text becomes tokens.
@@ -37,21 +39,8 @@ impl Opened {
     /// with as far as that can be known.
     pub fn open(path: &Path, tokenizer: Option<&Path>) -> Result<Self> {
         let given = tokenizer.map(given_tokenizer).transpose()?;
-        let (run, parameters, tokenizer) = if path.is_dir() {
-            let folder = run_folder::find(path, Path::new("runs"))?;
-            let trained = run_folder::trained(&folder)?;
-            let tokenizer = of_weights(given, trained.tokenizer(), &folder)?;
-            (trained.run, trained.parameters, tokenizer)
-        } else if path.exists() {
-            let StandardWeights { model, parameters, origin } = weights::load(path)?;
-            let tokenizer = of_weights(given, origin.tokenizer.clone(), path)?;
-            let weights = StandardWeights { model, parameters: Vec::new(), origin };
-            (weights.plain_run()?, parameters, tokenizer)
-        } else {
-            let hint =
-                "name a run folder (crossscale status FOLDER lists runs) or a .safetensors file";
-            return Err(HarnessError::input(path, "no such file or folder", hint));
-        };
+        let KnownWeights { run, of_run, parameters, tokenizer, .. } = KnownWeights::open(path)?;
+        let tokenizer = of_weights(given, tokenizer, path)?;
         let (known, found) = (run.model.vocab(), tokenizer.vocabulary().size);
         if known < found {
             return Err(HarnessError::config(
@@ -59,7 +48,8 @@ impl Opened {
                 "use the tokenizer that the model was trained with: --tokenizer RUN",
             ));
         }
-        Ok(Self { run, parameters, tokenizer })
+        let length = of_run.then_some(run.data.length);
+        Ok(Self { run, length, parameters, tokenizer })
     }
 
     /// The model, computing in `dtype`.
@@ -75,8 +65,9 @@ impl Opened {
                 "give one sentence or paragraph",
             ));
         }
-        let trained = self.run.data.length;
-        if tokens > trained {
+        if let Some(trained) = self.length
+            && tokens > trained
+        {
             tracing::warn!(
                 "the text has {tokens} tokens, more than the {trained} of a sequence in training"
             );
@@ -151,13 +142,21 @@ impl TrainedModel {
 
     /// Runs one sequence of `ids` and shows its intermediate values to `probe`; the last hidden
     /// states `(n, D)`.
+    ///
+    /// # Errors
+    /// If the model cannot run them, or what it computes is no number.
     pub fn read(&self, ids: &[u32], probe: &mut dyn Probe) -> Result<Tensor> {
         let batch = self.batch(ids, &[])?;
         let hidden = self.architecture().encode(&self.weights(), &batch, probe)?.hidden;
+        let sum = || hidden.to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>();
+        require_finite(sum().map_err(models::ModelError::from)?)?;
         Ok(hidden.squeeze(0).map_err(models::ModelError::from)?)
     }
 
     /// Probabilities of every token at `positions` of one sequence, `(R, V)`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
     pub fn predict(
         &self,
         ids: &[u32],
@@ -172,7 +171,9 @@ impl TrainedModel {
             let logits = self.architecture().head(&weights, &rows, probe)?.to_dtype(DType::F64)?;
             Ok(layers::softmax(&logits, None)?.to_vec2::<f64>()?)
         };
-        Ok(run(probe)?)
+        let rows = run(probe)?;
+        require_finite(rows.iter().flatten().sum())?;
+        Ok(rows)
     }
 
     fn batch(&self, ids: &[u32], positions: &[usize]) -> Result<TensorBatch> {
@@ -186,5 +187,36 @@ impl TrainedModel {
         };
         batch.validate(self.architecture().vocab())?;
         Ok(TensorBatch::new(&batch, self.dtype, &Device::Cpu)?)
+    }
+}
+
+/// Refuses what is computed of a text if the sum over it is no number.
+fn require_finite(sum: f64) -> Result<()> {
+    if sum.is_finite() {
+        return Ok(());
+    }
+    Err(finite::computed(format!("what the model computes from the text sums to {sum}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use models::architecture::NoProbe;
+
+    use super::*;
+
+    #[test]
+    fn invariant_what_is_no_number_is_no_answer() {
+        let sets = ["model.width=64", "model.vocab=20"].map(str::to_owned);
+        for family in ["pt", "preln"] {
+            let run = RunConfig::resolve(family, Vec::new(), &sets).unwrap();
+            let parameters = vec![f32::MAX; run.model.layout().unwrap().total()];
+            let model = TrainedModel::new(&run, &parameters, DType::F32).unwrap();
+            let read = model.read(&[1, 2, 3], &mut NoProbe).map(|_| ());
+            let predicted = model.predict(&[1, 2, 3], &[1], &mut NoProbe).map(|_| ());
+            for result in [read, predicted] {
+                let error = result.expect_err(family);
+                assert!(matches!(error, HarnessError::NotFinite { .. }), "{family}: {error}");
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 use models::architecture::Probe;
+use models::pt2023::UpdateOrder;
 
 use super::depth::at_depth;
 use super::opened::TrainedModel;
@@ -67,25 +68,59 @@ const TOPICS: &str = "topic_belief";
 /// A trained model, ready to be read.
 pub struct Lens {
     model: TrainedModel,
-    /// One iteration more is run than was trained: PT records beliefs before an iteration, so
-    /// those after the last are the ones before another.
-    further: bool,
-    beliefs: bool,
+    kind: Kind,
+}
+
+/// What a family shows of itself.
+///
+/// PT records the beliefs before an iteration, so those after the last are the ones before another:
+/// one iteration more is run than was trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// PT of 2026.
+    Pt,
+    /// PT of 2023.
+    Pt2023 {
+        /// Head posteriors are those before an iteration as well.
+        synchronous: bool,
+        /// A root stands before the words as a head.
+        root: bool,
+    },
+    /// Attention and hidden states.
+    Transformer,
+}
+
+impl Kind {
+    fn of(model: &ModelConfig) -> Self {
+        match model {
+            ModelConfig::Pt(_) => Self::Pt,
+            ModelConfig::Pt2023(config) => Self::Pt2023 {
+                synchronous: config.order == UpdateOrder::Synchronous,
+                root: config.root_labels.is_some(),
+            },
+            ModelConfig::Bert(_) | ModelConfig::Preln(_) | ModelConfig::Ut(_) => Self::Transformer,
+        }
+    }
+
+    /// Place of the first word among the columns of a head posterior. Global features stand behind
+    /// the words.
+    fn first_column(self) -> usize {
+        usize::from(matches!(self, Self::Pt2023 { root: true, .. }))
+    }
 }
 
 impl Lens {
     /// The model of `run` with these weights.
     pub fn new(run: &RunConfig, parameters: &[f32]) -> Result<Self> {
-        let further = matches!(run.model, ModelConfig::Pt(_));
-        let beliefs = further || matches!(run.model, ModelConfig::Pt2023(_));
-        let model = if further {
+        let kind = Kind::of(&run.model);
+        let model = if kind == Kind::Transformer {
+            TrainedModel::new(run, parameters, DType::F32)?
+        } else {
             let depth = run.model.dimensions().depth + 1;
             let (run, parameters) = at_depth(run, parameters, depth)?;
             TrainedModel::new(&run, &parameters, DType::F32)?
-        } else {
-            TrainedModel::new(run, parameters, DType::F32)?
         };
-        Ok(Self { model, further, beliefs })
+        Ok(Self { model, kind })
     }
 
     /// Reads the sequence `ids`.
@@ -100,16 +135,18 @@ impl Lens {
             sites.iter().flat_map(|site| probe.series(site)).cloned().collect()
         };
         let length = ids.len();
-        let squares = |tensor: &Tensor| squares(tensor, length);
+        let squares = |tensor: &Tensor| squares(tensor, (self.kind.first_column(), length));
         let mut arcs: Vec<_> = all(&ARCS).iter().map(squares).collect::<Result<_>>()?;
         let mut states: Vec<_> = all(&STATES).iter().map(rows).collect::<Result<_>>()?;
         let mut topics: Vec<_> = all(&[TOPICS]).iter().map(rows).collect::<Result<_>>()?;
-        if self.further {
-            arcs.pop();
-            topics.pop();
+        if self.kind != Kind::Transformer {
             states.remove(0);
-        }
-        if self.beliefs {
+            topics.pop();
+            if matches!(self.kind, Kind::Pt2023 { synchronous: true, .. }) {
+                arcs.remove(0);
+            } else {
+                arcs.pop();
+            }
             for row in states.iter_mut().flatten() {
                 normalise(row);
             }
@@ -131,12 +168,8 @@ fn normalise(row: &mut [f64]) {
     }
 }
 
-/// `(1, C, n, k)` as C matrices. PT 2023 may put a root before the n words and features behind
-/// them; those columns are left out.
-fn squares(tensor: &Tensor, length: usize) -> Result<Vec<Square>> {
-    let (_, _, _, columns) = tensor.dims4().map_err(models::ModelError::from)?;
-    // One column more than words is the root, which stands first.
-    let first = usize::from(columns == length + 1);
+/// `(1, C, n, k)` as C matrices of the n columns from `first` on.
+fn squares(tensor: &Tensor, (first, length): (usize, usize)) -> Result<Vec<Square>> {
     let values = || -> candle_core::Result<Vec<Vec<Vec<f64>>>> {
         tensor.squeeze(0)?.narrow(2, first, length)?.to_dtype(DType::F64)?.to_vec3()
     };
@@ -149,4 +182,65 @@ fn squares(tensor: &Tensor, length: usize) -> Result<Vec<Square>> {
 fn rows(tensor: &Tensor) -> Result<Vec<Vec<f64>>> {
     let values = || tensor.squeeze(0)?.to_dtype(DType::F64)?.to_vec2();
     values().map_err(|error| HarnessError::from(models::ModelError::from(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(more: &str) -> (RunConfig, Vec<f32>) {
+        let text = format!(
+            "path = \"reference\"\n[parametrization]\nbase_width = 12\n[model.pt2023]\n\
+             vocab = 20\nwidth = 12\nchannels = 2\nrank = 3\niterations = 2\n{more}"
+        );
+        let layer = toml::from_str(&text).unwrap();
+        let run = RunConfig::resolve("pt2023", vec![layer], &[]).unwrap();
+        let built = run.build().unwrap();
+        (run, built.resolved.initialise(&built.layout, &built.base_layout, 5).unwrap())
+    }
+
+    const IDS: [u32; 4] = [1, 7, 7, 19];
+
+    /// No word is its own head: the diagonal tells whether the columns are those of the words.
+    #[test]
+    fn invariant_columns_of_a_root_and_of_features_are_no_words() {
+        let root = "root_labels = 3\n";
+        let features = |count| format!("[model.pt2023.globals]\nfeatures = {count}\n");
+        let both = |count| root.to_owned() + &features(count);
+        for more in [String::new(), root.to_owned(), features(1), both(1), both(3)] {
+            let (run, parameters) = run(&more);
+            let reading = Lens::new(&run, &parameters).unwrap().read(&IDS).unwrap();
+            assert_eq!(reading.arcs.len(), 2);
+            for matrix in reading.arcs.iter().flatten() {
+                for word in 0..IDS.len() {
+                    assert!(matrix.at(word, word) < 1e-12, "{more}: {matrix:?}");
+                    let sum: f64 = matrix.row(word).iter().sum();
+                    assert!(sum > 0.0 && sum < 1.0 + 1e-5, "{more}: {sum}");
+                }
+            }
+        }
+    }
+
+    /// The last states and arcs are those that the model itself ends with.
+    #[test]
+    fn invariant_states_and_arcs_are_those_after_the_last_iteration() {
+        for order in ["asynchronous", "synchronous"] {
+            let (run, parameters) = run(&format!("order = \"{order}\"\noutput_probability = true"));
+            let reading = Lens::new(&run, &parameters).unwrap().read(&IDS).unwrap();
+            let sites = ["out", "last_head_posterior"];
+            let mut probe = KeepingProbe::new(&sites);
+            let model = TrainedModel::new(&run, &parameters, DType::F64).unwrap();
+            model.read(&IDS, &mut probe).unwrap();
+            let own_states = rows(probe.get("out", 1).unwrap()).unwrap();
+            let own_arcs = squares(probe.get("last_head_posterior", 1).unwrap(), (0, IDS.len()));
+            assert_eq!((reading.states.len(), reading.arcs.len()), (2, 2));
+            let close = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+            for (found, own) in reading.states[1].iter().zip(&own_states) {
+                assert!(close(found, own), "{order}: {found:?} {own:?}");
+            }
+            for (found, own) in reading.arcs[1].iter().zip(&own_arcs.unwrap()) {
+                assert!(close(&found.values, &own.values), "{order}: {found:?} {own:?}");
+            }
+        }
+    }
 }

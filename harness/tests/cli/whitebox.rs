@@ -164,6 +164,10 @@ fn cli_evaluate_over_iterations_meets_the_loss_of_the_training() {
         assert!((0.0..=1.0).contains(&share), "{form}");
     }
     assert_eq!(cli(&["evaluate", "ut", "--energy"]).status.code(), Some(2));
+    for asked in [["--energy", "--context"], ["--iterations=1..2", "--context"]] {
+        let refused = cli(&["evaluate", "pt", asked[0], asked[1]]);
+        assert_eq!(refused.status.code(), Some(2), "{asked:?}: {}", stderr(&refused));
+    }
 }
 
 #[test]
@@ -208,5 +212,27 @@ fn cli_evaluate_on_a_treebank_scores_models_and_baselines() {
         assert_eq!(seen["categories"]["beside"].is_object(), family == "pt");
         let shown = stdout(&cli(&ask));
         assert!(shown.contains("best channel") && shown.contains("word before"), "{shown}");
+    }
+    // What is chosen is chosen on the other file: the offset that is best there is worst here.
+    let mut turned = String::new();
+    for (place, word) in words.iter().enumerate() {
+        let last = place + 1 == words.len();
+        let (head, relation) = if last { (0, "root") } else { (place + 2, "dep") };
+        let id = place + 1;
+        writeln!(turned, "{id}\t{word}\t_\tX\t_\t_\t{head}\t{relation}\t_\t_").unwrap();
+    }
+    std::fs::write(folder.path().join("turned.conllu"), turned).unwrap();
+    let scored_on = |file: &str| {
+        let ask = ["evaluate", "pt", "--treebank", file, "--select", "chain.conllu", "--json"];
+        json(&cli(&ask))
+    };
+    let (same, other) = (scored_on("chain.conllu"), scored_on("turned.conllu"));
+    let offset = &other["baselines"]["offset"];
+    assert_eq!((&offset["offset"], &offset["uas"]), (&(-1).into(), &0.0.into()), "{offset}");
+    assert_eq!(other["choice"], same["choice"]);
+    // The text and its split would be passed over in silence.
+    for more in [["--split", "test"], ["--set", "data.length=8"], ["--text", "text.txt"]] {
+        let refused = cli(&["evaluate", "pt", "--treebank", "chain.conllu", more[0], more[1]]);
+        assert_eq!(refused.status.code(), Some(2), "{more:?}: {}", stderr(&refused));
     }
 }

@@ -39,12 +39,14 @@ pub struct ArcFigure {
 pub const HOW_TO_READ: &str = "An arc leads from a word to its choice, with the arrow at the word \
     that is chosen: blue above (on a narrow page at the right) to a word further on, orange below \
     (at the left) to a word before. Width and darkness are its probability. Drawn are the \
-    strongest arc of every word, with its probability, and up to two others above 0.1.";
+    strongest arc of every word, with its probability, if that is at least 0.03, and up to two \
+    others from 0.1 on.";
 
 /// Arcs drawn of one word at most.
 const ARCS_OF_A_WORD: usize = 3;
-/// Weakest arc that is drawn beside a word's strongest, and the weakest at all.
+/// Weakest arc that is drawn beside a word's strongest.
 const WEAKEST: f64 = 0.1;
+/// Weakest arc that is drawn at all.
 const INVISIBLE: f64 = 0.03;
 /// Longest row of words, in pixels, before even a wide page gets the column.
 const LONGEST_ROW: f64 = 1400.0;
@@ -98,10 +100,12 @@ fn check(figure: &ArcFigure) -> Result<()> {
 /// The arcs to draw with whether each is its word's strongest, weak ones first so that strong
 /// ones lie on top.
 fn drawn(figure: &ArcFigure) -> Vec<(Arc, bool)> {
+    let mut by_word = vec![Vec::new(); figure.words.len()];
+    for arc in &figure.arcs {
+        by_word[arc.dependent].push(*arc);
+    }
     let mut drawn = Vec::new();
-    for word in 0..figure.words.len() {
-        let mut own: Vec<Arc> =
-            figure.arcs.iter().copied().filter(|arc| arc.dependent == word).collect();
+    for mut own in by_word {
         own.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.head.cmp(&b.head)));
         let shown = own.into_iter().enumerate().take(ARCS_OF_A_WORD);
         let shown = shown

@@ -20,10 +20,10 @@ const ITERATIONS_MAX: usize = 256;
 #[derive(Debug, clap::Args)]
 pub struct InsideOptions {
     /// Losses at these numbers of iterations, both included
-    #[arg(long, value_name = "FIRST..LAST", value_parser = range)]
+    #[arg(long, value_name = "FIRST..LAST", value_parser = range, conflicts_with = "context")]
     iterations: Option<RangeInclusive<usize>>,
     /// The mean-field objective after every iteration, up to the last of --iterations
-    #[arg(long)]
+    #[arg(long, conflicts_with = "context")]
     energy: bool,
 }
 

@@ -1,29 +1,16 @@
 //! What `evaluate` measures on what.
 
-use std::path::Path;
-
 use toml::{Table, Value};
 
 use super::Args;
 use crate::config::overrides;
 use crate::config::run::{RunConfig, read_layer};
 use crate::config::text_folder::{SPLIT_KEYS, text_layer};
-use crate::corpus::TokenizerRecord;
 use crate::error::{HarnessError, Result};
-use crate::weights::{self, StandardWeights, run_folder};
+use crate::weights::KnownWeights;
 
 /// Keys that say which text is read.
 const TEXT_KEYS: [&str; 3] = ["data.source", "data.tokens", "data.paths.train"];
-
-/// Weights with the data table that is asked for.
-pub(super) struct Subject {
-    pub run: RunConfig,
-    pub parameters: Vec<f32>,
-    /// Tokenizer whose ids the weights know.
-    pub tokenizer: Option<TokenizerRecord>,
-    /// Fingerprint of the text that they were trained on.
-    pub text: Option<String>,
-}
 
 impl Args {
     /// Keys that are set by `--set`.
@@ -38,59 +25,38 @@ impl Args {
     }
 }
 
-impl Subject {
-    pub(super) fn open(args: &Args) -> Result<Self> {
-        let mut subject = Self::of_weights(args)?;
-        let invalid = |error: toml::ser::Error| HarnessError::Invariant(error.to_string());
-        let mut table = Table::try_from(&subject.run).map_err(invalid)?;
-        // Documents are those of the run; files of weights do not say what theirs were.
-        let own = args.weights.is_dir().then(|| table.clone());
-        let layers = layers(args, own.as_ref())?;
-        let names =
-            |key: &str| args.keys().any(|set| set == key || set.starts_with(&format!("{key}.")));
-        let given = |key: &str| names(key) || layers.iter().any(|layer| has(layer, key));
-        if TEXT_KEYS.into_iter().any(given) {
-            forget_text(&mut table);
-        }
-        if subject.tokenizer.is_some() && !given("data.tokenizer") {
-            // The weights bring theirs; the run's own setting may name a file that is gone.
-            data_table(&mut table).remove("tokenizer");
-        }
-        for layer in layers {
-            overrides::merge(&mut table, layer);
-        }
-        for assignment in &args.sets {
-            if !assignment.starts_with("data.") && !assignment.starts_with("path=") {
-                return Err(HarnessError::config(
-                    format!("--set {assignment}: only the data table is free here"),
-                    "weights fix everything else",
-                ));
-            }
-            overrides::set(&mut table, assignment)?;
-        }
-        subject.run = RunConfig::from_table(&table)?;
-        Ok(subject)
+/// The weights with the data table that is asked for.
+pub(super) fn open(args: &Args) -> Result<KnownWeights> {
+    let mut subject = KnownWeights::open(&args.weights)?;
+    let invalid = |error: toml::ser::Error| HarnessError::Invariant(error.to_string());
+    let mut table = Table::try_from(&subject.run).map_err(invalid)?;
+    // Documents are those of the run; files of weights do not say what theirs were.
+    let own = subject.of_run.then(|| table.clone());
+    let layers = layers(args, own.as_ref())?;
+    let names =
+        |key: &str| args.keys().any(|set| set == key || set.starts_with(&format!("{key}.")));
+    let given = |key: &str| names(key) || layers.iter().any(|layer| has(layer, key));
+    if TEXT_KEYS.into_iter().any(given) {
+        forget_text(&mut table);
     }
-
-    fn of_weights(args: &Args) -> Result<Self> {
-        if args.weights.is_dir() {
-            let folder = run_folder::find(&args.weights, Path::new("runs"))?;
-            let trained = run_folder::trained(&folder)?;
-            trained.tell_unfinished();
-            let (tokenizer, text) = (trained.tokenizer(), trained.manifest.data_fingerprint);
-            let (run, parameters) = (trained.run, trained.parameters);
-            return Ok(Self { run, parameters, tokenizer, text: Some(text) });
-        }
-        if !args.weights.exists() {
-            let hint =
-                "name a run folder (crossscale status FOLDER lists runs) or a .safetensors file";
-            return Err(HarnessError::input(&args.weights, "no such file or folder", hint));
-        }
-        let StandardWeights { model, parameters, origin } = weights::load(&args.weights)?;
-        let (tokenizer, text) = (origin.tokenizer.clone(), origin.text.clone());
-        let weights = StandardWeights { model, parameters: Vec::new(), origin };
-        Ok(Self { run: weights.plain_run()?, parameters, tokenizer, text })
+    if subject.tokenizer.is_some() && !given("data.tokenizer") {
+        // The weights bring theirs; the run's own setting may name a file that is gone.
+        data_table(&mut table).remove("tokenizer");
     }
+    for layer in layers {
+        overrides::merge(&mut table, layer);
+    }
+    for assignment in &args.sets {
+        if !assignment.starts_with("data.") && !assignment.starts_with("path=") {
+            return Err(HarnessError::config(
+                format!("--set {assignment}: only the data table is free here"),
+                "weights fix everything else",
+            ));
+        }
+        overrides::set(&mut table, assignment)?;
+    }
+    subject.run = RunConfig::from_table(&table)?;
+    Ok(subject)
 }
 
 /// The data tables of `--config` and `--text`.

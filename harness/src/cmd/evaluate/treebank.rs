@@ -8,10 +8,10 @@ use crate::cmd::{print, print_table};
 use crate::error::{HarnessError, Result};
 use crate::treebank::arcs::{Direction, Intervals};
 use crate::treebank::conllu::{self, Sentence};
+use crate::treebank::evaluate;
 use crate::treebank::evaluate::{Evaluation, Kind, Scored};
 use crate::treebank::labels::Agreement;
 use crate::treebank::read::Choice;
-use crate::treebank::{Beside, evaluate};
 use crate::whitebox::Opened;
 
 /// Options of `evaluate` about treebanks.
@@ -19,6 +19,7 @@ use crate::whitebox::Opened;
 pub struct TreebankOptions {
     /// Score arcs and labels on this treebank, in CoNLL-U
     #[arg(long, value_name = "FILE", conflicts_with_all = ["energy", "iterations", "context"])]
+    #[arg(conflicts_with_all = ["split", "text", "config", "sets"])]
     treebank: Option<PathBuf>,
     /// Treebank on which choices are made
     #[arg(long, value_name = "FILE", requires = "treebank", hide_short_help = true)]
@@ -46,7 +47,6 @@ impl TreebankOptions {
         };
         let opened = Opened::open(weights, self.tokenizer.as_deref())?;
         let beside = self.beside.as_ref().map(|path| Opened::open(path, None)).transpose()?;
-        let beside = beside.as_ref().map(|opened| Beside { opened });
         let evaluation = evaluate(&opened, (&scored, &choosing), beside.as_ref())?;
         if as_json {
             let json = serde_json::to_string(&evaluation);

@@ -62,6 +62,22 @@ fn invariant_softmax_topics_minimise_and_published_ones_need_not() {
     assert!(exact.iterations.iter().all(|step| step.change_by_topics <= 1e-12), "{exact:?}");
 }
 
+/// Topics that nothing is known about are uniform before and after their update, which then changes
+/// nothing: also where normalised values are not multiplied by their number.
+#[test]
+fn invariant_topics_start_uniform_as_the_model_normalises_them() {
+    for width_normalisation in [true, false] {
+        let config = Pt2026Config {
+            width_normalisation,
+            binary_weight: 1e-9,
+            ..config(Potential::Square, Potential::Exp)
+        };
+        let descent = descent(&config, Rope::Exact, 0.5, &IDS);
+        let change = descent.iterations[0].change_by_topics;
+        assert!(change.abs() < 1e-6, "width_normalisation {width_normalisation}: {change}");
+    }
+}
+
 /// A single word has no heads. With softmax labels and topics and no damping, both blocks move to
 /// their exact minimisers in turn, so E falls at every iteration.
 #[test]
