@@ -38,8 +38,10 @@ fn missing(table: &toml::Table) -> Option<String> {
             continue;
         };
         let absent = keys.keys().filter(|key| !key.starts_with("depth_"));
-        let absent: Vec<&str> =
+        let mut absent: Vec<&str> =
             absent.filter(|key| given.get(key).is_none()).map(String::as_str).collect();
+        // Whether a table keeps the order of its file depends on what else is built beside it.
+        absent.sort_unstable();
         if !absent.is_empty() {
             lacking.push(format!("[{section}] lacks {}", absent.join(", ")));
         }
