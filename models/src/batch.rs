@@ -38,6 +38,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Whether a word stands at `place` of the flattened ids, and no padding.
+    pub fn is_word(&self, place: usize) -> bool {
+        self.attention.as_ref().is_none_or(|words| words[place])
+    }
+
     /// Checks sizes and ranges against a vocabulary of `vocab` entries.
     pub fn validate(&self, vocab: usize) -> Result<()> {
         let tokens = self.sequences * self.length;

@@ -90,7 +90,6 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// `folder` itself if it is a ledger, else the ledgers in it.
 /// The ledger in `folder`, or those in the folders in it.
 pub(super) fn ledgers_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let is_ledger = |path: &Path| path.join("runs").is_dir();
@@ -200,10 +199,10 @@ fn readable(ledgers: &[LedgerStatus], all: bool, columns: Option<usize>) -> Stri
             )
             .expect("writing to a string cannot fail");
         }
-        for run in shown {
+        for run in &shown {
             text.push_str(&row(run, wide));
         }
-        if ledger.runs.iter().any(|run| all || run.state != ObservedState::Done) {
+        if !shown.is_empty() {
             text.push_str(
                 "  losses in nats; held-out: on the held-out text; last batch: on what was just \
                  trained on\n",

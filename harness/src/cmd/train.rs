@@ -310,13 +310,7 @@ fn initial_layer(family: &str, path: &Path, weights: &StandardWeights) -> Result
 fn flags(args: &Args, family: &str, ranks: usize) -> Result<Table> {
     let mut table = Table::new();
     let mut put = |path: &[&str], value: Value| {
-        let (last, parents) = path.split_last().expect("a path has a last key");
-        let mut place = &mut table;
-        for key in parents {
-            let next = place.entry(*key).or_insert_with(|| Value::Table(Table::new()));
-            place = next.as_table_mut().expect("only tables are inserted here");
-        }
-        place.insert((*last).to_owned(), value);
+        overrides::put(&mut table, path, value).expect("only tables are inserted here");
     };
     if let Some(width) = args.width {
         put(&["model", family, "width"], counts::integer("width", width as u64)?);

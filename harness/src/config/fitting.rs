@@ -3,6 +3,7 @@
 use toml::{Table, Value};
 
 use super::model::ModelConfig;
+use super::overrides;
 use super::run::BASE_WIDTH;
 
 impl ModelConfig {
@@ -11,24 +12,16 @@ impl ModelConfig {
     /// the model is left as it is, and its own check says what to do.
     #[must_use]
     pub fn with_fitting_heads(&self) -> Self {
-        let (Self::Bert(_) | Self::Preln(_) | Self::Ut(_)) = self else { return self.clone() };
-        if self.layout().is_ok() {
+        let (heads, head_dim, inner) = match self {
+            Self::Bert(config) => (config.heads, config.head_dim, config.feed_forward_width),
+            Self::Preln(config) => (config.heads, config.head_dim, config.feed_forward_width),
+            Self::Ut(config) => (config.heads, config.head_dim, config.feed_forward_width),
+            Self::Pt(_) | Self::Pt2023(_) => return self.clone(),
+        };
+        if heads.is_some() || head_dim.is_some() || self.layout().is_ok() {
             return self.clone();
         }
-        let inner = match self {
-            Self::Bert(config) => config.feed_forward_width,
-            Self::Preln(config) => config.feed_forward_width,
-            Self::Ut(config) => config.feed_forward_width,
-            Self::Pt(_) | Self::Pt2023(_) => None,
-        };
-        let free = match self {
-            Self::Bert(config) => config.heads.is_none() && config.head_dim.is_none(),
-            Self::Preln(config) => config.heads.is_none() && config.head_dim.is_none(),
-            Self::Ut(config) => config.heads.is_none() && config.head_dim.is_none(),
-            Self::Pt(_) | Self::Pt2023(_) => false,
-        };
-        let fitting = free.then(|| self.with_shape(self.dimensions().width, inner)).flatten();
-        fitting.unwrap_or_else(|| self.clone())
+        self.with_shape(self.dimensions().width, inner).unwrap_or_else(|| self.clone())
     }
 
     /// The width closest to `width` (of two, the larger) that this model can have.
@@ -74,14 +67,8 @@ pub(super) fn complete(family: &str, table: &mut Table) -> Vec<String> {
 }
 
 fn put(table: &mut Table, path: &[&str], value: usize) {
-    let (last, parents) = path.split_last().expect("a path has a last key");
-    let mut place = table;
-    for key in parents {
-        let next = place.entry(*key).or_insert_with(|| Value::Table(Table::new()));
-        let Value::Table(next) = next else { return };
-        place = next;
-    }
-    place.insert((*last).to_owned(), Value::Integer(value as i64));
+    // A value where a table belongs is told when the run is read.
+    let _ = overrides::put(table, path, Value::Integer(value as i64));
 }
 
 #[cfg(test)]

@@ -47,18 +47,31 @@ pub fn set(table: &mut Table, assignment: &str) -> Result<()> {
     let value = parse_value(text.trim()).map_err(|(problem, hint)| {
         HarnessError::config(format!("--set {assignment}: {problem}"), hint)
     })?;
-    let mut place = &mut *table;
-    for key in &keys[..keys.len() - 1] {
-        let next = place.entry(*key).or_insert_with(|| Value::Table(Table::new()));
-        let Value::Table(next) = next else {
-            return Err(HarnessError::config(
-                format!("--set {assignment}: '{key}' is a value, not a table"),
-                "name a key inside a table, for instance train.steps",
-            ));
-        };
+    put(table, &keys, value).map_err(|key| {
+        HarnessError::config(
+            format!("--set {assignment}: '{key}' is a value, not a table"),
+            "name a key inside a table, for instance train.steps",
+        )
+    })
+}
+
+/// Puts `value` at `path`; tables on the way are made.
+///
+/// # Errors
+/// The key on the way that is a value and no table.
+pub fn put<'a>(
+    table: &mut Table,
+    path: &[&'a str],
+    value: Value,
+) -> std::result::Result<(), &'a str> {
+    let (last, parents) = path.split_last().expect("a path has a last key");
+    let mut place = table;
+    for &key in parents {
+        let next = place.entry(key).or_insert_with(|| Value::Table(Table::new()));
+        let Value::Table(next) = next else { return Err(key) };
         place = next;
     }
-    place.insert(keys[keys.len() - 1].to_owned(), value);
+    place.insert((*last).to_owned(), value);
     Ok(())
 }
 
@@ -77,7 +90,7 @@ fn parse_value(text: &str) -> std::result::Result<Value, (String, String)> {
     let as_toml = format!("value = {text}");
     let value = match toml::from_str::<Table>(&as_toml) {
         Ok(mut table) => table.remove("value").unwrap_or_else(|| Value::String(text.to_owned())),
-        Err(_) if is_whole_number(text) => {
+        Err(_) if is_long_number(text) => {
             let (least, most) = (i64::MIN, i64::MAX);
             return Err(("the number is too large".into(), format!("give {least} to {most}")));
         }
@@ -91,8 +104,8 @@ fn parse_value(text: &str) -> std::result::Result<Value, (String, String)> {
     }
 }
 
-/// Whether `text` is a sign and digits only.
-fn is_whole_number(text: &str) -> bool {
+/// Whether `text` is a sign and digits only, as many as no integer may have.
+fn is_long_number(text: &str) -> bool {
     let digits = text.trim_start_matches(['+', '-']);
     !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit()) && digits.len() > 18
 }

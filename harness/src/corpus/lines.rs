@@ -92,10 +92,9 @@ impl Recipe {
 
 /// The ids left and right of `place` in its sequence, as a model sees them.
 fn adjacent(batch: &Batch, place: usize) -> [Option<u32>; 2] {
-    let word = |place: usize| batch.attention.as_ref().is_none_or(|words| words[place]);
     let column = place % batch.length;
     let left = (column > 0).then(|| batch.ids[place - 1]);
-    let last = column + 1 == batch.length || !word(place + 1);
+    let last = column + 1 == batch.length || !batch.is_word(place + 1);
     [left, (!last).then(|| batch.ids[place + 1])]
 }
 

@@ -332,5 +332,4 @@ fn golden_lines_of_the_embedded_text() {
     // Two neighbours tell most where tokens are short.
     assert!(words.own_token_nats - words.neighbour_nats > 0.5, "{words:?}");
     assert!(bytes.own_token_nats - bytes.neighbour_nats > 0.9, "{bytes:?}");
-    eprintln!("{words:?} {bytes:?}");
 }

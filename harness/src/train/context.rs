@@ -128,10 +128,9 @@ fn foreign(batches: &[EvaluationBatch]) -> Option<Vec<EvaluationBatch>> {
 /// Positions of the words of every sequence that are not to be predicted.
 fn context(batch: &Batch) -> Vec<Vec<usize>> {
     let targets: BTreeSet<usize> = batch.targets.iter().map(|t| t.position as usize).collect();
-    let word = |place: usize| batch.attention.as_ref().is_none_or(|words| words[place]);
     let of = |sequence| sequence * batch.length..(sequence + 1) * batch.length;
     let kept = |sequence: usize| {
-        of(sequence).filter(|&place| word(place) && !targets.contains(&place)).collect()
+        of(sequence).filter(|&place| batch.is_word(place) && !targets.contains(&place)).collect()
     };
     (0..batch.sequences).map(kept).collect()
 }
@@ -142,9 +141,10 @@ fn words(batch: &Batch) -> Vec<Vec<u32>> {
     for target in &batch.targets {
         ids[target.position as usize] = target.label;
     }
-    let word = |place: &usize| batch.attention.as_ref().is_none_or(|words| words[*place]);
     let of = |sequence| sequence * batch.length..(sequence + 1) * batch.length;
-    let text = |sequence: usize| of(sequence).filter(word).map(|place| ids[place]).collect();
+    let text = |sequence: usize| {
+        of(sequence).filter(|&place| batch.is_word(place)).map(|place| ids[place]).collect()
+    };
     (0..batch.sequences).map(text).collect()
 }
 

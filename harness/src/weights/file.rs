@@ -138,9 +138,7 @@ impl TensorFile {
             .and_then(|tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>());
         Ok(tensor.map_err(models::ModelError::from)?)
     }
-}
 
-impl TensorFile {
     /// As [`TensorFile::read`], of a tensor whose entries must all be numbers as f32.
     ///
     /// # Errors

@@ -124,6 +124,7 @@ impl Origin {
 pub fn export(path: &Path, weights: &StandardWeights) -> Result<()> {
     let StandardWeights { model, parameters, origin } = weights;
     let layout = model.layout()?;
+    finite::check_all(&path.display().to_string(), &layout, parameters)?;
     let mut metadata = origin.keys()?;
     let config = model.table_json()?;
     for (key, value) in [
@@ -137,7 +138,6 @@ pub fn export(path: &Path, weights: &StandardWeights) -> Result<()> {
     let mut tensors = Vec::new();
     for (position, spec) in layout.specs().iter().enumerate() {
         let values = &parameters[layout.range(position)];
-        finite::check(&path.display().to_string(), spec.name(), values)?;
         tensors.push((names::file_name(model, spec.name()), spec.shape(), values));
     }
     for (copy, original) in names::copies(model) {

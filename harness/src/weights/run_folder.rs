@@ -128,7 +128,7 @@ pub fn trained(folder: &Path) -> Result<TrainedWeights> {
     match checkpoint::newest(folder, &layout, &manifest.hash)? {
         Some(snapshot) => {
             let [parameters, ..] = snapshot.buffers;
-            check_numbers(&manifest.run, &layout, &parameters)?;
+            finite::check_all(&format!("run {}", manifest.run), &layout, &parameters)?;
             Ok(TrainedWeights { run, manifest, parameters, step: snapshot.step, kept })
         }
         None => Err(HarnessError::input(
@@ -146,16 +146,6 @@ fn check_result(manifest: &Manifest) -> Result<()> {
     let ended = manifest.result.as_ref().filter(|result| result.loss_nats.is_none());
     match ended.and_then(|result| result.divergence.as_ref()) {
         Some(reason) => Err(Divergence::of_run(&manifest.run, reason)),
-        None => Ok(()),
-    }
-}
-
-fn check_numbers(run: &str, layout: &Layout, parameters: &[f32]) -> Result<()> {
-    match finite::first_bad(layout, parameters) {
-        Some(name) => {
-            let values = &parameters[layout.range_of(name)?];
-            finite::check(&format!("run {run}"), name, values)
-        }
         None => Ok(()),
     }
 }

@@ -71,15 +71,8 @@ fn covered(text: &str) -> Result<(usize, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::data::{TokenizerConfig, TokenizerKind};
-    use crate::corpus::Document;
-
-    fn tokenizer(kind: TokenizerKind, vocab: usize) -> Tokenizer {
-        let text = "the people of the union and the people of the world\n".repeat(20);
-        let documents = [Document { name: "a".to_owned(), text }];
-        let config = TokenizerConfig { kind, vocab, ..TokenizerConfig::default() };
-        Tokenizer::prepare(&config, &documents, None).unwrap()
-    }
+    use crate::config::data::TokenizerKind;
+    use crate::corpus::tokenizer::testing::of_the_people as tokenizer;
 
     fn parsed(text: &str, tokenizer: &Tokenizer) -> (usize, Vec<usize>) {
         let masked = MaskedText::parse(text, tokenizer).unwrap();

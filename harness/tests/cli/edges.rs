@@ -1,35 +1,19 @@
 //! What people really hand over: weights that are no numbers, runs cut short, numbers beyond any
 //! type, folders with odd names.
 
-use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::weights::{TensorFile, file};
+use harness::weights::TensorFile;
 
+use super::import::rewrite;
 use super::*;
 
 const PT: [&str; 6] = ["--model", "pt", "--width", "16", "--set", "model.channels=2"];
 
 /// Copies the weights file `from` to `to` with the entry `place` of `tensor` set to `value`.
 fn spoil(from: &Path, to: &Path, tensor: &str, (place, value): (usize, f32)) {
-    let mut source = TensorFile::open(from).unwrap();
-    let names: Vec<String> = source.names().map(ToOwned::to_owned).collect();
-    let mut tensors = BTreeMap::new();
-    for name in &names {
-        let shape = source.shape(name).unwrap().to_vec();
-        let mut values = source.read(name, &shape).unwrap();
-        if name == tensor {
-            values[place] = value;
-        }
-        tensors.insert(name.clone(), (shape, values));
-    }
-    let metadata = source.metadata().clone();
-    let named: Vec<file::Named> = tensors
-        .iter()
-        .map(|(name, (shape, values))| (name.clone(), &shape[..], &values[..]))
-        .collect();
-    file::write(to, &metadata, &named).unwrap();
+    rewrite(from, to, |_, tensors| tensors.get_mut(tensor).unwrap().1[place] = value);
 }
 
 #[test]

@@ -109,3 +109,16 @@ fn cli_completions_and_manual_pages_know_every_verb() {
     assert_eq!(refused.status.code(), Some(3));
     assert!(stderr(&refused).contains("absent") && stderr(&refused).contains("hint: "));
 }
+
+#[test]
+fn cli_help_of_train_names_the_learning_rates_it_starts_with() {
+    let help = help(&["train".to_owned()], "--help");
+    let words: Vec<&str> = help.split_whitespace().collect();
+    for (family, rate) in harness::config::family_defaults::LEARNING_RATES {
+        let said = words.windows(2).any(|pair| {
+            let number = pair[1].trim_end_matches(',').parse::<f64>();
+            pair[0] == family && number.is_ok_and(|number| number.to_bits() == rate.to_bits())
+        });
+        assert!(said, "{family} {rate}: {help}");
+    }
+}

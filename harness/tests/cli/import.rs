@@ -7,12 +7,15 @@ use harness::weights::{TensorFile, file};
 use super::*;
 
 /// Shape and entries by name.
-type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
-/// Writes the tensors of a small BERT in Hugging Face's names to `to`, `change`d.
-fn hugging_face(folder: &Path, to: &str, change: impl Fn(&mut Tensors)) {
-    let from = folder.join("bert.safetensors");
-    let mut source = TensorFile::open(&from).unwrap();
+/// Writes the file of weights `from` to `to` with metadata and tensors `change`d.
+pub fn rewrite(
+    from: &Path,
+    to: &Path,
+    change: impl FnOnce(&mut BTreeMap<String, String>, &mut Tensors),
+) {
+    let mut source = TensorFile::open(from).unwrap();
     let names: Vec<String> = source.names().map(ToOwned::to_owned).collect();
     let mut tensors = BTreeMap::new();
     for name in names {
@@ -20,20 +23,24 @@ fn hugging_face(folder: &Path, to: &str, change: impl Fn(&mut Tensors)) {
         let values = source.read(&name, &shape).unwrap();
         tensors.insert(name, (shape, values));
     }
-    change(&mut tensors);
+    let mut metadata = source.metadata().clone();
+    change(&mut metadata, &mut tensors);
     let named: Vec<file::Named> = tensors
         .iter()
         .map(|(name, (shape, values))| (name.clone(), &shape[..], &values[..]))
         .collect();
-    let path = folder.join(to);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    file::write(&path, &BTreeMap::new(), &named).unwrap();
+    file::write(to, &metadata, &named).unwrap();
 }
 
-/// Files that hold a BERT in one way or another.
+/// Files that hold the tensors of a small BERT, in Hugging Face's names, in one way or another.
 fn variants(folder: &Path) {
     let write = |to: &str, change: &dyn Fn(&mut Tensors)| {
-        hugging_face(folder, to, change);
+        let to = folder.join(to);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        rewrite(&folder.join("bert.safetensors"), &to, |metadata, tensors| {
+            metadata.clear();
+            change(tensors);
+        });
     };
     write("whole/m.safetensors", &|_| ());
     let prefixed = |prefix: &'static str| {
@@ -81,9 +88,9 @@ fn cli_import_says_what_a_file_is_instead_and_its_hints_are_followed() {
     assert!(cli(&["export", "run", "--out", "bert.safetensors"]).status.success());
     let vocab = TensorFile::open(&folder.path().join("bert.safetensors")).unwrap();
     let vocab = vocab.shape("bert.embeddings.word_embeddings.weight").unwrap()[0];
-    let types = format!("model.vocab={vocab}");
+    let vocab = format!("model.vocab={vocab}");
     let import = |file: &str, more: &[&str]| {
-        let sizes = ["--set", &types, "--set", "model.width=16"];
+        let sizes = ["--set", &vocab, "--set", "model.width=16"];
         cli(&[&["import", file, "--model", "bert", "--out", "in"][..], &sizes, &shape, more]
             .concat())
     };

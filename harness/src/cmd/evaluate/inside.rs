@@ -114,9 +114,7 @@ fn energy(
     let mut sequences = Vec::new();
     for EvaluationBatch { batch, .. } in set.batches(run.train.evaluation_batch) {
         for (row, ids) in batch.ids.chunks(batch.length).enumerate() {
-            let word = |place: usize| {
-                batch.attention.as_ref().is_none_or(|flags| flags[row * batch.length + place])
-            };
+            let word = |place: usize| batch.is_word(row * batch.length + place);
             let words = ids.iter().enumerate().filter(|(place, _)| word(*place));
             sequences.push(words.map(|(_, &id)| id).collect::<Vec<u32>>());
         }

@@ -23,15 +23,12 @@ pub(super) fn field_of(
             format!("write {{\"{field}\": \"...\"}}; of a list of objects: jq -c '.[]' FILE"),
         ));
     };
-    let problem = match object.get(field) {
-        Some(Value::String(_)) => None,
-        Some(other) => Some(format!("field {field:?} is {}, not a string", kind(other))),
-        None => Some(format!("no field {field:?}")),
+    let problem = match object.shift_remove(field) {
+        Some(Value::String(text)) => return Ok(text),
+        Some(other) => format!("field {field:?} is {}, not a string", kind(&other)),
+        None => format!("no field {field:?}"),
     };
-    match (problem, object.shift_remove(field)) {
-        (None, Some(Value::String(text))) => Ok(text),
-        (problem, _) => Err((problem.unwrap_or_default(), remedy(&object, field, among_good))),
-    }
+    Err((problem, remedy(&object, field, among_good)))
 }
 
 /// What to do about a line without text in `field`.

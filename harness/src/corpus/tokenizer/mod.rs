@@ -242,4 +242,6 @@ fn pieces(text: &str, size: usize) -> Vec<&str> {
 }
 
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;

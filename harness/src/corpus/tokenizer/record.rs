@@ -116,13 +116,11 @@ impl TokenizerRecord {
 mod tests {
     use super::*;
     use crate::config::data::TokenizerConfig;
-    use crate::corpus::Document;
+    use crate::corpus::tokenizer::testing::trained_on;
 
     fn record(kind: TokenizerKind, text: &str) -> TokenizerRecord {
         let vocab = if kind == TokenizerKind::Words { 9 } else { 270 };
-        let config = TokenizerConfig { kind, vocab, ..TokenizerConfig::default() };
-        let document = Document { name: "d".into(), text: text.into() };
-        TokenizerRecord::of(&Tokenizer::prepare(&config, &[document], None).unwrap()).unwrap()
+        TokenizerRecord::of(&trained_on(text, kind, vocab)).unwrap()
     }
 
     #[test]

@@ -89,15 +89,8 @@ mod tests {
     use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
     use super::*;
-    use crate::config::data::{TokenizerConfig, TokenizerKind};
-    use crate::corpus::Document;
-
-    fn tokenizer(kind: TokenizerKind, vocab: usize) -> Tokenizer {
-        let text = "the people of the union and the people of the world\n".repeat(20);
-        let documents = [Document { name: "a".to_owned(), text }];
-        let config = TokenizerConfig { kind, vocab, ..TokenizerConfig::default() };
-        Tokenizer::prepare(&config, &documents, None).unwrap()
-    }
+    use crate::config::data::TokenizerKind;
+    use crate::corpus::tokenizer::testing::of_the_people as tokenizer;
 
     #[test]
     fn invariant_every_letter_of_the_alphabet_is_one_byte() {

@@ -101,8 +101,5 @@ impl Trainer<'_> {
 }
 
 fn tokens(batch: &Batch) -> u64 {
-    match &batch.attention {
-        Some(words) => words.iter().filter(|&&word| word).count() as u64,
-        None => batch.ids.len() as u64,
-    }
+    (0..batch.ids.len()).filter(|&place| batch.is_word(place)).count() as u64
 }
