@@ -52,8 +52,8 @@ fn documents() -> Vec<(PathBuf, String)> {
         .map(|path| {
             let text = std::fs::read_to_string(&path).unwrap();
             let spans = after(&text, "`crossscale ").into_iter();
-            let quoted: String = spans.map(|said| format!("\"crossscale {said}\"\n")).collect();
-            (path, quoted)
+            let quoted: Vec<String> = spans.map(|said| format!("\"crossscale {said}\"")).collect();
+            (path, quoted.join("\n"))
         })
         .collect()
 }
