@@ -2,6 +2,7 @@
 
 mod activations;
 mod coordinate_check;
+mod first_ten_losses;
 mod memory;
 mod minilm;
 mod speed;
