@@ -180,7 +180,7 @@ pub trait Architecture: Send + Sync {
         let encoded = self.encode(w, batch, probe)?;
         let width = encoded.hidden.dim(2)?;
         let hidden = encoded.hidden.reshape((batch.sequences * batch.length, width))?;
-        let rows = layers::rows(&hidden, &batch.positions)?;
+        let rows = hidden.index_select(&batch.positions, 0)?;
         let logits = self.head(w, &rows, probe)?;
         probe.record("logits", 0, &logits)?;
         Ok((layers::cross_entropy(&logits, &batch.labels)?, encoded.auxiliary))

@@ -18,16 +18,11 @@ use crate::error::{HarnessError, Result};
   crossscale bench --model bert --width 256 --threads 1 --json
   crossscale bench --path reference --steps 3
   crossscale bench --kernel all --threads 1 --steps 100
-  crossscale bench --device cuda --width 1024 --batch 64
 
 The defaults are the workload that ci/compare_torch gives PyTorch as well. Run it on an otherwise
 idle machine; `share` compares the operations of the matrix products that were carried out with
 products timed in the same process just before and after. The model's operations, by its definition,
-are more: the last iteration or layer is computed at predicted positions only.
-
-On a GPU `utilisation` is the model's operations per second as a share of the data sheet's f32 rate.
-A step includes what is done beside the GPU: parameters go there and gradients come back, and the
-update is made on the processor. Not run on a GPU yet.")]
+are more: the last iteration or layer is computed at predicted positions only.")]
 pub struct Args {
     /// Model family: pt, bert, preln, ut
     #[arg(long, default_value = "pt")]
@@ -68,13 +63,13 @@ pub struct Args {
     /// Timed steps, after three that are not
     #[arg(long, value_name = "N", default_value_t = 8)]
     steps: usize,
-    /// Implementation of loss and gradients [default: fused; on a GPU reference]
+    /// Implementation of loss and gradients [default: fused]
     #[arg(long, value_enum)]
     path: Option<ComputePath>,
     /// Time one kernel of a step alone, --steps runs of it ('all': each of them)
     #[arg(long, value_name = "NAME")]
     kernel: Option<String>,
-    /// Where to compute
+    /// Where to compute; no engine computes on a GPU yet
     #[arg(long, value_enum, default_value_t)]
     device: DeviceKind,
     /// Print JSON

@@ -42,8 +42,9 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Cuda {
     usable: bool,
-    problem: Option<String>,
-    remedy: Option<String>,
+    /// Why a model cannot be trained on a GPU here, in one line.
+    reason: String,
+    remedy: String,
     driver: Option<String>,
     devices: Vec<Device>,
 }
@@ -111,7 +112,6 @@ fn features() -> Vec<&'static str> {
     let all = [
         ("cuda", cfg!(feature = "cuda")),
         ("mpi", cfg!(feature = "mpi")),
-        ("nccl", cfg!(feature = "nccl")),
         ("parquet", cfg!(feature = "parquet")),
     ];
     all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
@@ -156,13 +156,11 @@ fn cuda() -> Cuda {
             gpu,
         })
         .collect();
-    let none = problem.is_none() && devices.is_empty();
     Cuda {
-        usable: problem.is_none() && !devices.is_empty(),
-        problem: problem
-            .map(|problem| problem.to_string())
-            .or_else(|| none.then(|| "the driver lists no GPU".to_owned())),
-        remedy: problem.map(|problem| problem.remedy()),
+        // As long as no engine launches the kernels, there is always a reason.
+        usable: false,
+        reason: problem.to_string(),
+        remedy: problem.remedy(),
         driver: driver_version(),
         devices,
     }
@@ -209,28 +207,23 @@ fn readable(report: &Report) -> String {
         ("disk here", format!("{} available", gigabytes(report.disk_available_bytes))),
         ("NVIDIA driver", report.cuda.driver.clone().unwrap_or_else(|| "none".to_owned())),
     ];
-    let usable = if report.cuda.usable { "usable; not run on a GPU yet" } else { "not usable" };
-    let reason = report.cuda.problem.as_ref().map_or(String::new(), |why| format!(": {why}"));
-    rows.push(("CUDA", format!("{usable}{reason}")));
+    rows.push(("CUDA", format!("not usable: {}", report.cuda.reason)));
     for Device { gpu, bf16_tflops_peak } in &report.cuda.devices {
         let peak = bf16_tflops_peak.map_or(String::new(), |rate| format!(", {rate:.0} TFLOP/s"));
         rows.push((
             "GPU",
             format!(
-                "{} {}, capability {}, {} of {} free{peak}",
+                "{} {}, capability {}, {}{peak}",
                 gpu.index,
                 gpu.name,
                 gpu.compute_capability,
-                gigabytes(Some(gpu.free_bytes)),
                 gigabytes(Some(gpu.memory_bytes))
             ),
         ));
     }
     let lines = rows.iter().map(|(label, value)| format!("{label:<18} {value}"));
     let mut text = lines.collect::<Vec<_>>().join("\n");
-    if let Some(remedy) = &report.cuda.remedy {
-        text.push_str("\nhint: ");
-        text.push_str(remedy);
-    }
+    text.push_str("\nhint: ");
+    text.push_str(&report.cuda.remedy);
     text
 }

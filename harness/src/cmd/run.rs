@@ -210,8 +210,8 @@ pub(super) fn without_device(error: HarnessError) -> HarnessError {
     match error {
         HarnessError::Unavailable { what, .. } => HarnessError::Unavailable {
             what,
-            hint: "this experiment is for a GPU: build with --features cuda where there is one, \
-                   look at --dry-run, or --set train.device=cpu"
+            hint: "this experiment is for a GPU, and no version trains on one yet: look at \
+                   --dry-run, or --set train.device=cpu --set path=fused"
                 .to_owned(),
         },
         other => other,

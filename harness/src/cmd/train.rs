@@ -73,7 +73,7 @@ pub struct Args {
     /// Threads of the run
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// auto: a GPU if this build and machine have one; cuda: a GPU or exit code 6; cpu
+    /// auto: the CPU, and why no GPU; cuda: refused with the reason, for none trains yet; cpu
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
     /// Share every step among the processes that mpirun, srun or torchrun started (SCALE.md)
@@ -359,22 +359,11 @@ fn names(args: &Args, keys: &[String], path: &[&str]) -> Result<bool> {
 /// The device that `--device` means here, with its one line where that is not obvious.
 fn device(choice: DeviceChoice) -> DeviceKind {
     match (choice, crate::device::cuda_problem()) {
-        (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, Some(CudaProblem::NotBuilt)) => {
-            DeviceKind::Cpu
-        }
-        (DeviceChoice::Auto, Some(problem)) => {
+        (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, CudaProblem::NotBuilt) => DeviceKind::Cpu,
+        (DeviceChoice::Auto, problem) => {
             anstream::eprintln!("using the CPU: {problem}");
             DeviceKind::Cpu
         }
-        (DeviceChoice::Auto, None) => match crate::device::open(DeviceKind::Cuda) {
-            Ok(_) => DeviceKind::Cuda,
-            Err(error) => {
-                let text = error.to_string();
-                let reason = text.lines().next().unwrap_or_default();
-                anstream::eprintln!("using the CPU: {reason}");
-                DeviceKind::Cpu
-            }
-        },
         (DeviceChoice::Cuda, _) => DeviceKind::Cuda,
     }
 }

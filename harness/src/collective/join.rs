@@ -8,7 +8,7 @@ use crate::error::{HarnessError, Result};
 pub enum Library {
     /// MPI, started by mpirun or srun; needs a build with the feature mpi
     Mpi,
-    /// NCCL between GPUs, feature nccl; not run on a GPU yet
+    /// NCCL between GPUs; refused until an engine trains on them
     Nccl,
 }
 
@@ -20,19 +20,21 @@ pub fn join(library: Library) -> Result<Box<dyn Collective>> {
     match library {
         #[cfg(feature = "mpi")]
         Library::Mpi => Ok(Box::new(super::mpi::World::join()?)),
-        #[cfg(feature = "nccl")]
+        #[cfg(feature = "cuda")]
         Library::Nccl => Ok(Box::new(super::nccl::Group::join()?)),
         #[cfg(not(feature = "mpi"))]
-        Library::Mpi => Err(not_built("mpi", "an MPI library with mpicc, as libopenmpi-dev")),
-        #[cfg(not(feature = "nccl"))]
-        Library::Nccl => Err(not_built("nccl", "a CUDA toolkit")),
-    }
-}
-
-#[cfg(not(all(feature = "mpi", feature = "nccl")))]
-fn not_built(feature: &str, needs: &str) -> HarnessError {
-    HarnessError::Unavailable {
-        what: format!("--parallel {feature} (built without the feature {feature})"),
-        hint: format!("build with: cargo build --release --features {feature} (needs {needs})"),
+        Library::Mpi => Err(HarnessError::Unavailable {
+            what: "--parallel mpi (built without the feature mpi)".to_owned(),
+            hint: "build with: cargo build --release --features mpi (needs an MPI library with \
+                   mpicc, as libopenmpi-dev)"
+                .to_owned(),
+        }),
+        #[cfg(not(feature = "cuda"))]
+        Library::Nccl => Err(HarnessError::Unavailable {
+            what: format!("--parallel nccl ({})", crate::device::cuda_problem()),
+            hint: "start the ranks with --parallel mpi, which trains on processors; no version \
+                   trains on GPUs yet"
+                .to_owned(),
+        }),
     }
 }

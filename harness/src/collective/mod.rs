@@ -9,11 +9,11 @@ use crate::error::Result;
 
 mod environment;
 mod join;
-#[cfg(any(test, feature = "nccl"))]
+#[cfg(any(test, feature = "cuda"))]
 mod meeting;
 #[cfg(feature = "mpi")]
 mod mpi;
-#[cfg(feature = "nccl")]
+#[cfg(feature = "cuda")]
 mod nccl;
 #[cfg(test)]
 pub mod threads;

@@ -1,4 +1,5 @@
-//! Ranks that speak over NCCL, one GPU each. Compiled by `ci/cuda_check`; not run on a GPU yet.
+//! Ranks that speak over NCCL, one GPU each. Not run on a GPU yet, and refused until an engine
+//! trains on one.
 //!
 //! Engines give gradients in the memory of the processor, so a sum copies them to the GPU and
 //! back.
@@ -6,7 +7,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use candle_core::cuda_backend::cudarc;
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DeviceRepr};
 use cudarc::nccl::result::NcclError;
 use cudarc::nccl::{Comm, Id, NcclType, ReduceOp};
@@ -64,8 +64,7 @@ impl Group {
     /// # Errors
     /// If a library is missing, the ranks do not meet, or a GPU cannot be opened.
     pub fn join() -> Result<Self> {
-        let problem = crate::device::cuda_problem().or_else(crate::device::nccl_problem);
-        if let Some(problem) = problem {
+        if let Some(problem) = crate::device::nccl_problem() {
             return Err(HarnessError::Unavailable {
                 what: format!("NCCL ({problem})"),
                 hint: problem.remedy(),

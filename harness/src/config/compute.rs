@@ -12,7 +12,7 @@ pub enum DeviceKind {
     /// The processor.
     #[default]
     Cpu,
-    /// The first NVIDIA GPU; reference path only.
+    /// An NVIDIA GPU: plans only, for no engine trains on one yet.
     Cuda,
 }
 

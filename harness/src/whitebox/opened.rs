@@ -167,7 +167,7 @@ impl TrainedModel {
         let run = |probe: &mut dyn Probe| -> models::Result<Vec<Vec<f64>>> {
             let weights = self.weights();
             let hidden = self.architecture().encode(&weights, &batch, probe)?.hidden.squeeze(0)?;
-            let rows = layers::rows(&hidden, &batch.positions)?;
+            let rows = hidden.index_select(&batch.positions, 0)?;
             let logits = self.architecture().head(&weights, &rows, probe)?.to_dtype(DType::F64)?;
             Ok(layers::softmax(&logits, None)?.to_vec2::<f64>()?)
         };

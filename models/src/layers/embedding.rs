@@ -2,14 +2,13 @@
 
 use candle_core::Tensor;
 
-use super::rows;
 use crate::error::Result;
 
 /// Rows of `table` `(V, D)` at `ids` (u32, any shape): shape of `ids` followed by `D`.
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let mut shape = ids.dims().to_vec();
     shape.push(table.dim(1)?);
-    Ok(rows(table, &ids.flatten_all()?)?.reshape(shape)?)
+    Ok(table.index_select(&ids.flatten_all()?, 0)?.reshape(shape)?)
 }
 
 #[cfg(test)]

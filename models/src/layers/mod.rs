@@ -11,7 +11,6 @@ mod linear;
 mod precision;
 mod rms_norm;
 mod rope;
-mod rows;
 mod softmax;
 
 pub use activation::{gelu_erf, silu};
@@ -22,5 +21,4 @@ pub use linear::linear;
 pub use precision::{in_full_precision, widened};
 pub use rms_norm::rms_norm;
 pub use rope::RotaryTable;
-pub use rows::rows;
 pub use softmax::softmax;
