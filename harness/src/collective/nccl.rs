@@ -66,7 +66,7 @@ impl Group {
     pub fn join() -> Result<Self> {
         if let Some(problem) = crate::device::nccl_problem() {
             return Err(HarnessError::Unavailable {
-                what: format!("NCCL ({problem})"),
+                what: format!("--parallel nccl ({problem})"),
                 hint: problem.remedy(),
             });
         }
