@@ -20,6 +20,8 @@ mod documents;
 mod edges;
 #[path = "cli/experiments.rs"]
 mod experiments;
+#[path = "cli/faults.rs"]
+mod faults;
 #[path = "cli/guards.rs"]
 mod guards;
 #[path = "cli/help.rs"]

@@ -185,10 +185,12 @@ fn exact(value: f64) -> String {
     }
 }
 
-/// Text that no spreadsheet takes for a formula, full-width signs (`＝`) included.
-fn neutralised(text: &str) -> String {
+/// Text that no spreadsheet takes for a formula, full-width signs (`＝`) included; numbers are none.
+pub(crate) fn neutralised(text: &str) -> String {
     let signs = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
-    if text.trim_start().starts_with(signs) || text.starts_with(['\t', '\r', '\n']) {
+    if text.parse::<f64>().is_ok_and(f64::is_finite) {
+        text.to_owned()
+    } else if text.trim_start().starts_with(signs) || text.starts_with(['\t', '\r', '\n']) {
         format!("'{text}")
     } else {
         text.to_owned()

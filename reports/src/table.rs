@@ -1,6 +1,6 @@
 //! Typed tables and their CSV and terminal forms.
 
-use crate::cell::{Cell, Column, ColumnKind};
+use crate::cell::{Cell, Column, ColumnKind, neutralised};
 use crate::error::{ReportError, Result};
 use crate::{html, markdown};
 
@@ -95,9 +95,9 @@ impl Table {
         let header = self.columns.iter().flat_map(|column| match column.kind {
             ColumnKind::Estimate => ["mean", "ci_low", "ci_high", "n"]
                 .iter()
-                .map(|part| format!("{}_{part}", column.name))
+                .map(|part| neutralised(&format!("{}_{part}", column.name)))
                 .collect(),
-            ColumnKind::Text | ColumnKind::Number => vec![column.name.clone()],
+            ColumnKind::Text | ColumnKind::Number => vec![neutralised(&column.name)],
         });
         writer.write_record(header).map_err(problem)?;
         for row in &self.rows {

@@ -2,6 +2,7 @@
 //! iterations, the objective, arcs against a treebank.
 
 mod inside;
+mod seen;
 mod subject;
 mod treebank;
 
@@ -17,6 +18,7 @@ use crate::config::locate::with_places;
 use crate::config::model::ComputePath;
 use crate::corpus::{EvaluationSet, Lines, Split};
 use crate::error::{HarnessError, Result};
+use crate::statistics::{perplexity, perplexity_words};
 use crate::train::{ContextLosses, EvaluationBatch, ReadsContext, evaluate};
 use crate::weights::{KnownWeights, finite, meeting};
 
@@ -31,6 +33,8 @@ where it was given one. Text and masks are those of the run (run folders), else 
 and --set; --text is divided as in training. Evaluation masks depend on the data table only, so two
 models see the same targets.
 --iterations is for pt, pt2023 and ut, whose iterations share their weights, --energy for pt.
+--json: trained_on_share is the share of the evaluated documents (or lines) that were trained on,
+null where that is not known; perplexity is exp(loss), or the words above 1e308.
 --treebank scores head posteriors or attention; what is chosen (channel, direction, offset) is
 chosen on --select, or on every second sentence. Words are sums over their tokens.
 
@@ -85,7 +89,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let located = |error| with_places(error, args.config.as_deref(), &args.sets);
     let subject = subject::open(args).map_err(located)?;
-    let KnownWeights { mut run, parameters, tokenizer, text, .. } = subject;
+    let KnownWeights { mut run, parameters, tokenizer, text, trained_on, .. } = subject;
     let corpus = meeting::corpus_for(&run.data, tokenizer.as_ref(), &args.weights)?;
     let (known, vocab) = (run.model.vocab(), corpus.vocabulary().size);
     if known < vocab {
@@ -95,16 +99,19 @@ pub fn run(args: &Args) -> Result<()> {
         ));
     }
     let of_training = text.map(|text| text == corpus.fingerprint.to_hex().as_str());
-    if args.is_plain() && of_training == Some(false) {
-        tracing::warn!("the text has changed since the run was trained: this is another text");
-    }
-    if matches!(run.model, crate::config::model::ModelConfig::Pt2023(_)) {
-        run.path = ComputePath::Reference;
-    }
     let split = match args.split {
         Part::Validation => Split::Validation,
         Part::Test => Split::Test,
     };
+    let trained_share = match of_training {
+        Some(true) => Some(0.0),
+        None => None,
+        Some(false) if args.is_plain() => seen::changed(),
+        Some(false) => seen::told(trained_on.as_ref(), &run.data, split),
+    };
+    if matches!(run.model, crate::config::model::ModelConfig::Pt2023(_)) {
+        run.path = ComputePath::Reference;
+    }
     let set = EvaluationSet::new(Arc::new(corpus), &run.data, split)?;
     if let Some(done) = args.inside.run((&run, &parameters), &set, args.json) {
         return done;
@@ -123,23 +130,24 @@ pub fn run(args: &Args) -> Result<()> {
     let (targets, sequences) = (result.targets, set.sequences());
     if args.json {
         let mut result = json!({
-            "loss_nats": loss, "perplexity": loss.exp(), "unigram_loss_nats": unigram,
+            "loss_nats": loss, "unigram_loss_nats": unigram,
             "targets": targets, "sequences": sequences, "family": run.model.family(),
             "parameters": parameters.len(), "text_of_training": of_training,
+            "trained_on_share": trained_share,
         });
+        result["perplexity"] = match perplexity(loss) {
+            Some(perplexity) => json!(perplexity),
+            None => json!(perplexity_words(loss)),
+        };
         if let Some((lines, losses)) = context {
-            result["own_token_loss_nats"] = json!(lines.own_token_nats);
-            result["neighbour_loss_nats"] = json!(lines.neighbour_nats);
-            result["shuffled_loss_nats"] = json!(losses.shuffled_loss_nats);
-            result["foreign_loss_nats"] = json!(losses.foreign_loss_nats);
-            result["reads_context"] = json!(reads(loss, &lines, &losses));
+            add_context(&mut result, loss, &lines, &losses);
         }
         return print(&result.to_string());
     }
     print(&format!(
-        "held-out loss {loss:.4} nats (perplexity {:.2}; unigram {unigram:.4}), {targets} targets \
+        "held-out loss {loss:.4} nats (perplexity {}; unigram {unigram:.4}), {targets} targets \
          in {sequences} sequences",
-        loss.exp()
+        perplexity_words(loss)
     ))?;
     context.map_or(Ok(()), |(lines, losses)| print(&context_text(loss, &lines, &losses)))
 }
@@ -155,6 +163,14 @@ fn context_losses(
             "are the weights those of a diverged run? crossscale status FOLDER says",
         )
     })
+}
+
+fn add_context(result: &mut serde_json::Value, loss: f64, lines: &Lines, losses: &ContextLosses) {
+    result["own_token_loss_nats"] = json!(lines.own_token_nats);
+    result["neighbour_loss_nats"] = json!(lines.neighbour_nats);
+    result["shuffled_loss_nats"] = json!(losses.shuffled_loss_nats);
+    result["foreign_loss_nats"] = json!(losses.foreign_loss_nats);
+    result["reads_context"] = json!(reads(loss, lines, losses));
 }
 
 fn reads(loss: f64, lines: &Lines, losses: &ContextLosses) -> bool {

@@ -14,7 +14,7 @@ pub mod overrides;
 pub mod path_value;
 pub mod run;
 pub mod run_presets;
-mod split_names;
+pub mod split_names;
 pub mod suggest;
 pub mod text_folder;
 pub mod train;

@@ -3,11 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::split_names::{NamedSplit, Said, said_by};
-use crate::corpus::readers::is_readable;
+use crate::corpus::readers::{self, is_readable};
 use crate::error::{HarnessError, Result};
-
-/// Names that an error lists.
-const NAMED_AT_MOST: usize = 5;
 
 /// A file or folder of text and what its name says.
 type Entry = (PathBuf, Said);
@@ -62,7 +59,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> HarnessError {
 /// What is inside `folder`, if names there divide it: files that can be read, and folders named
 /// for a split.
 fn inside(folder: &Path) -> Result<Option<Vec<Entry>>> {
-    let mut entries = Vec::new();
+    let (mut entries, mut others) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
         let path = entry.map_err(|error| unreadable(folder, &error))?.path();
         let said = said_by(&path);
@@ -71,11 +68,13 @@ fn inside(folder: &Path) -> Result<Option<Vec<Entry>>> {
         } else {
             is_readable(&path)
         };
-        if is_part {
-            entries.push((path, said));
-        }
+        let list = if is_part { &mut entries } else { &mut others };
+        list.push((path, said));
     }
-    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    for list in [&mut entries, &mut others] {
+        list.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    }
+    unreadable_splits(folder, &entries, &others)?;
     let unknown: Vec<&Entry> = entries.iter().filter(|(_, said)| *said == Said::Nothing).collect();
     if unknown.len() == entries.len() {
         return Ok(None);
@@ -92,7 +91,38 @@ fn inside(folder: &Path) -> Result<Option<Vec<Entry>>> {
         ));
     }
     let trains = |(path, said): &Entry| *said == Said::Split(NamedSplit::Train) && path.is_file();
-    Ok((!entries.iter().all(trains)).then_some(entries))
+    if entries.iter().all(trains) {
+        return Ok(None);
+    }
+    // Of a folder that is not divided the reader tells this.
+    let left_out: Vec<String> =
+        others.iter().filter_map(|(path, _)| readers::shown(path)).collect();
+    if let Some(note) = readers::not_read(folder, &left_out) {
+        tracing::warn!("{note}");
+    }
+    Ok(Some(entries))
+}
+
+/// Refuses `others`, which cannot be read, among them a held-out part that nothing else is: the
+/// rest would be divided as if there were none.
+fn unreadable_splits(folder: &Path, entries: &[Entry], others: &[Entry]) -> Result<()> {
+    let divided = entries.iter().any(|(_, said)| *said != Said::Nothing);
+    let lost = |(path, said): &&Entry| {
+        matches!(said, Said::Split(split) if *split != NamedSplit::Train)
+            && readers::shown(path).is_some()
+            && !entries.iter().any(|(_, other)| other == said)
+            && (divided || !path.is_dir())
+    };
+    let lost: Vec<&Entry> = others.iter().filter(lost).collect();
+    if entries.is_empty() || lost.is_empty() {
+        return Ok(());
+    }
+    Err(HarnessError::input(
+        folder,
+        format!("names say that these are held out, but they cannot be read: {}", listed(&lost)),
+        "convert them to .txt or .jsonl, or move them out; or give the files to read by name, each \
+         by its own --text",
+    ))
 }
 
 /// Whether a file that can be read lies directly in `folder`.
@@ -133,12 +163,7 @@ fn by_split(entries: Vec<Entry>) -> Result<[Vec<PathBuf>; 3]> {
 
 fn listed(entries: &[&Entry]) -> String {
     let name = |(path, _): &&Entry| path.file_name().unwrap_or_default().display().to_string();
-    let names: Vec<String> = entries.iter().take(NAMED_AT_MOST).map(name).collect();
-    let more = match entries.len().saturating_sub(NAMED_AT_MOST) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("{}{more}", names.join(", "))
+    readers::listed(&entries.iter().map(name).collect::<Vec<String>>())
 }
 
 #[cfg(test)]
@@ -174,6 +199,9 @@ mod tests {
         let parts = ["train/a.txt", "train/b.txt", "val/a.txt", "test/a.txt", ".git/x.txt"];
         assert_eq!(counted(&parts).unwrap(), [1, 1, 1], "folders stand for their files");
         assert_eq!(counted(&["train/a.txt", "test/a.txt"]).unwrap(), [1, 0, 1]);
+        // What is held out is there in another form as well, or no text at all.
+        assert_eq!(counted(&["train.txt", "test.txt", "test.csv", "notes.md"]).unwrap(), [1, 0, 1]);
+        assert_eq!(counted(&["a.txt", "b.txt", "test/run.py", ".val"]).unwrap(), [1, 0, 0]);
         // One entry: the folder itself.
         assert_eq!(counted(&["train-0.parquet", "train-1.parquet"]).unwrap(), [1, 0, 0]);
         assert_eq!(counted(&["a.txt", "how-to-train.dogs.txt"]).unwrap(), [1, 0, 0]);
@@ -187,6 +215,9 @@ mod tests {
             (&["train-val.txt", "test.txt"], &["several splits: train-val.txt"]),
             (&["train.txt", "val.txt", "test.txt", "eval.txt"], &["beside", "eval.txt"]),
             (&["validation.jsonl", "dev.txt"], &["none whose name says"]),
+            (&["train.txt", "val.txt.bz2"], &["cannot be read: val.txt.bz2", ".jsonl"]),
+            (&["input.txt", "train.bin", "val.bin", "meta.pkl"], &["read: val.bin"]),
+            (&["train.txt", "validation/part.csv"], &["cannot be read: validation"]),
             (&["train.txt", "a.txt", "b.txt", "c.txt", "d.txt", "e.txt", "f.txt"], &["and 1 more"]),
         ] {
             let error = counted(names).unwrap_err().to_string();

@@ -11,7 +11,7 @@ pub mod fetch;
 pub mod lines;
 pub mod masking;
 pub mod neighbours;
-mod overlap;
+pub mod overlap;
 pub mod readers;
 pub mod sequences;
 pub mod source;
@@ -168,7 +168,10 @@ impl Corpus {
 }
 
 /// The documents of a text that is read and encoded here.
-fn documents(config: &DataConfig) -> Result<DocumentSplits> {
+///
+/// # Errors
+/// If the text cannot be read, or is there as tokens only.
+pub fn documents(config: &DataConfig) -> Result<DocumentSplits> {
     match config.source {
         Source::Embedded => Ok(embedded::documents()),
         Source::Paths => readers::read(&config.paths),

@@ -26,32 +26,65 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-/// A line for each held-out split that repeats training text: copies of whole documents, else,
-/// if `files` hold the splits, of a good part of the lines. Documents that were divided by their
-/// hash share lines only as much as the text repeats itself.
-pub fn warnings(splits: &DocumentSplits, files: bool) -> Vec<String> {
-    let mut train: Vec<u64> = splits.train.iter().map(|document| words(&document.text)).collect();
-    train.sort_unstable();
-    let mut told = Vec::new();
-    for (name, held_out) in [("validation", &splits.validation), ("test", &splits.test)] {
-        let known = |document: &&Document| train.binary_search(&words(&document.text)).is_ok();
-        let (copies, all) = (held_out.iter().filter(known).count(), held_out.len());
-        let share = if files && copies == 0 { shared_lines(&splits.train, held_out) } else { 0.0 };
-        if copies > 0 {
-            told.push(format!(
-                "{copies} of {all} {name} documents ({}) are copies of training documents: losses \
-                 on them are not held out",
-                percent(copies as f64 / all as f64)
-            ));
-        } else if share >= LINES_SHARE_MIN {
-            told.push(format!(
-                "{} of the {name} text are lines of the training text: losses on them are not held \
-                 out",
-                percent(share)
-            ));
-        }
+/// Held-out text that was trained on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Repeated {
+    /// Share of the documents that are copies, else of the bytes in lines of the training text.
+    pub share: f64,
+    /// The same in words.
+    pub line: String,
+}
+
+/// Sorted hashes of whole documents.
+fn hashed(documents: &[Document]) -> Vec<u64> {
+    let mut hashes: Vec<u64> = documents.iter().map(|document| words(&document.text)).collect();
+    hashes.sort_unstable();
+    hashes
+}
+
+/// What of `held_out`, called `name`, is text of the documents `train`, whose hashes are `known`:
+/// copies of whole documents, else, with `lines`, a good part of the lines.
+fn repeated(
+    (train, known): (&[Document], &[u64]),
+    (name, held_out): (&str, &[Document]),
+    lines: bool,
+) -> Option<Repeated> {
+    let copied = |document: &&Document| known.binary_search(&words(&document.text)).is_ok();
+    let (copies, all) = (held_out.iter().filter(copied).count(), held_out.len());
+    if copies > 0 {
+        let share = copies as f64 / all as f64;
+        let line = format!(
+            "{copies} of {all} {name} documents ({}) are copies of training documents: losses on \
+             them are not held out",
+            percent(share)
+        );
+        return Some(Repeated { share, line });
     }
-    told
+    let share = if lines { shared_lines(train, held_out) } else { 0.0 };
+    (share >= LINES_SHARE_MIN).then(|| {
+        let line = format!(
+            "{} of the {name} text are lines of the training text: losses on them are not held out",
+            percent(share)
+        );
+        Repeated { share, line }
+    })
+}
+
+/// A line for each held-out split that repeats training text. Lines are looked at if `files` hold
+/// the splits: documents that were divided by their hash share lines only as much as the text
+/// repeats itself.
+pub fn warnings(splits: &DocumentSplits, files: bool) -> Vec<String> {
+    let train = (&splits.train[..], &hashed(&splits.train)[..]);
+    [("validation", &splits.validation), ("test", &splits.test)]
+        .into_iter()
+        .filter_map(|(name, held_out)| repeated(train, (name, held_out), files))
+        .map(|repeated| repeated.line)
+        .collect()
+}
+
+/// What of `held_out`, which somebody evaluates, is among the documents `train`.
+pub fn trained_on(train: &[Document], held_out: &[Document]) -> Option<Repeated> {
+    repeated((train, &hashed(train)), ("evaluated", held_out), true)
 }
 
 /// Share of the bytes of long lines of `held_out` that are lines of `train`. Only the held-out

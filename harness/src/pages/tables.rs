@@ -109,7 +109,10 @@ pub fn comparison(study: &Study, command: &str) -> Result<Table> {
             Cell::count(run.tokens),
             Cell::count(cell.runs.len()),
             loss.map_or(Cell::Diverged, Cell::Estimate),
-            loss.map_or(Cell::Diverged, |loss| Cell::decimals(loss.mean.exp(), 2)),
+            loss.map_or(Cell::Diverged, |loss| match statistics::perplexity(loss.mean) {
+                Some(perplexity) => Cell::decimals(perplexity, 2),
+                None => Cell::text(statistics::perplexity_words(loss.mean)),
+            }),
             Cell::decimals(run.unigram_loss_nats, 4),
             Cell::significant(run.config.train.learning_rate, 3),
             Cell::significant(median(speeds(&cell.runs)), 3),

@@ -66,7 +66,17 @@ impl KnownAnswer {
                 .chunks_exact(8)
                 .map(|word| word.try_into().expect("chunks_exact yields eight bytes"));
             let values = match view.dtype() {
-                Dtype::F64 => Values::Float(words.map(f64::from_le_bytes).collect()),
+                Dtype::F64 => {
+                    let values: Vec<f64> = words.map(f64::from_le_bytes).collect();
+                    // Nothing agrees or disagrees with a number that is none.
+                    if let Some(entry) = values.iter().position(|value| !value.is_finite()) {
+                        let value = values[entry];
+                        let problem = format!("tensor '{name}' holds {value} at entry {entry}");
+                        let hint = "record the file again: known answers are finite numbers";
+                        return Err(HarnessError::config(format!("{origin}: {problem}"), hint));
+                    }
+                    Values::Float(values)
+                }
                 Dtype::I64 => Values::Integer(words.map(i64::from_le_bytes).collect()),
                 other => return Err(not_ours(format!("tensor '{name}' is {other:?}"))),
             };

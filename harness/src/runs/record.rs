@@ -8,6 +8,7 @@ use crate::config::run::RunConfig;
 use crate::error::{HarnessError, Result};
 use crate::input;
 use crate::ledger::RunResult;
+use crate::statistics::perplexity_words;
 use crate::train::DocumentLoss;
 use crate::train::recorder::{
     DOCUMENTS_FILE, DOCUMENTS_HEADER, EVALUATION_FILE, EVALUATION_HEADER,
@@ -59,8 +60,8 @@ impl RunRecord {
     pub fn summary(&self) -> String {
         let result = match (self.loss_nats, &self.divergence) {
             (Some(loss), _) => format!(
-                "held-out loss {loss:.4} nats (perplexity {:.2}; unigram {:.4})",
-                loss.exp(),
+                "held-out loss {loss:.4} nats (perplexity {}; unigram {:.4})",
+                perplexity_words(loss),
                 self.unigram_loss_nats
             ),
             (None, reason) => format!("diverged: {}", reason.as_deref().unwrap_or("unknown")),

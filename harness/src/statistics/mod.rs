@@ -14,6 +14,7 @@ mod describe;
 mod evaluation;
 mod grouped_slope;
 mod hypothesis;
+mod perplexity;
 mod rank;
 mod scaling;
 mod scaling_bootstrap;
@@ -43,6 +44,7 @@ pub use hypothesis::{
     Pairing, TTest, equivalence_test, holm, pair_by_seed, pair_common_seeds, paired_t_test,
     welch_t_test,
 };
+pub use perplexity::{perplexity, perplexity_words};
 pub use rank::{RankCorrelation, rank_correlation};
 pub use scaling::{PowerLaw, fit_power_law};
 pub use scaling_bootstrap::{PowerLawEstimate, SizeLosses, bootstrap_power_law};

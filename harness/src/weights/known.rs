@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{StandardWeights, load, run_folder};
+use crate::config::data::DataConfig;
 use crate::config::run::RunConfig;
 use crate::corpus::TokenizerRecord;
 use crate::error::{HarnessError, Result};
@@ -20,6 +21,8 @@ pub struct KnownWeights {
     pub tokenizer: Option<TokenizerRecord>,
     /// Fingerprint of the text that they were trained on.
     pub text: Option<String>,
+    /// Where that text lies; files of weights do not say.
+    pub trained_on: Option<DataConfig>,
 }
 
 impl KnownWeights {
@@ -37,6 +40,7 @@ impl KnownWeights {
                 of_run: true,
                 tokenizer: trained.tokenizer(),
                 text: Some(trained.manifest.data_fingerprint),
+                trained_on: Some(trained.run.data.clone()),
                 run: trained.run,
                 parameters: trained.parameters,
             });
@@ -50,6 +54,6 @@ impl KnownWeights {
         let run = weights.plain_run()?;
         let StandardWeights { parameters, origin, .. } = weights;
         let (tokenizer, text) = (origin.tokenizer, origin.text);
-        Ok(Self { run, of_run: false, parameters, tokenizer, text })
+        Ok(Self { run, of_run: false, parameters, tokenizer, text, trained_on: None })
     }
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 use super::open::{damaged, open};
-use super::{Budget, Compression, json};
+use super::{Budget, Compression, encoding, json};
 use crate::config::data::TextDocument;
 use crate::corpus::documents::Document;
 use crate::error::{HarnessError, Result};
@@ -26,12 +26,19 @@ pub(super) fn read_text(
         .map_err(|problem| damaged(path, compression, &problem))?;
     budget.spend(path, bytes.len() as u64)?;
     let mark = if bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+    if let Some((problem, hint)) = encoding::foreign(&bytes) {
+        return Err(HarnessError::input(path, problem, hint));
+    }
     bytes.drain(..mark);
-    let text = String::from_utf8(bytes).map_err(|problem| {
+    let mut text = String::from_utf8(bytes).map_err(|problem| {
         let offset = problem.utf8_error().valid_up_to();
         let before = problem.as_bytes()[..offset].split(|byte| *byte == b'\n');
         not_utf8(path, before.count() as u64, (mark + offset) as u64)
     })?;
+    // Lines of classic Mac OS and of some exports end in this alone.
+    if unit != TextDocument::File && !text.contains('\n') {
+        text = text.replace('\r', "\n");
+    }
     let mut push = |line: usize, text: String| {
         if !text.trim().is_empty() {
             documents.push(Document { name: format!("{}:{line}", path.display()), text });
@@ -81,6 +88,11 @@ pub(super) fn read_json(
         }
         number += 1;
         budget.spend(path, read as u64)?;
+        if number == 1
+            && let Some((problem, hint)) = encoding::foreign(&line)
+        {
+            return Err(HarnessError::input(path, problem, hint));
+        }
         let content = std::str::from_utf8(&line)
             .map_err(|problem| not_utf8(path, number, offset + problem.valid_up_to() as u64))?;
         // The byte order mark, as a character.
@@ -103,5 +115,7 @@ fn bad_line(path: &Path, line: u64, problem: &str, hint: String) -> HarnessError
 
 fn not_utf8(path: &Path, line: u64, offset: u64) -> HarnessError {
     let problem = format!("not UTF-8 at byte {offset}");
-    bad_line(path, line, &problem, "convert it, e.g. with `iconv -t UTF-8`".into())
+    let hint = "convert it, e.g. from Latin-1: iconv -f ISO-8859-1 -t UTF-8 FILE > NEW.txt; \
+                `file FILE` guesses the encoding";
+    bad_line(path, line, &problem, hint.into())
 }

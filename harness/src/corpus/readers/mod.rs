@@ -1,5 +1,7 @@
 //! Text files to documents.
 
+mod encoding;
+mod folder;
 mod json;
 mod lines;
 mod members;
@@ -12,10 +14,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use folder::{Expanded, expand};
+
 use super::documents::{Document, DocumentSplits};
 use crate::config::data::PathsConfig;
+use crate::config::split_names::NamedSplit;
 use crate::error::{HarnessError, Result};
 
+pub use folder::{listed, not_read, shown};
 pub use single::single;
 
 const FORMATS: &str = ".txt, .jsonl (each also as .gz or .zst) and .parquet";
@@ -66,8 +72,11 @@ impl Budget {
 pub fn read(config: &PathsConfig) -> Result<DocumentSplits> {
     let mut seen = BTreeMap::new();
     let mut budget = Budget { left: config.bytes_max, max: config.bytes_max };
-    let mut list = |name: &'static str, paths: &[PathBuf]| -> Result<Vec<Document>> {
-        let files = expand(paths)?;
+    let mut list = |name: &'static str, paths: &[PathBuf], split| -> Result<Vec<Document>> {
+        let Expanded { files, notes } = expand(paths, split)?;
+        for note in notes {
+            tracing::warn!("{note}");
+        }
         for file in &files {
             let place = fs::canonicalize(file).map_err(HarnessError::io(file))?;
             if let Some(other) = seen.insert(place, name) {
@@ -92,9 +101,9 @@ pub fn read(config: &PathsConfig) -> Result<DocumentSplits> {
         }
     };
     let (train, validation, test) = (
-        list("train", &config.train)?,
-        list("validation", &config.validation)?,
-        list("test", &config.test)?,
+        list("train", &config.train, NamedSplit::Train)?,
+        list("validation", &config.validation, NamedSplit::Validation)?,
+        list("test", &config.test, NamedSplit::Test)?,
     );
     let share = |given: &[PathBuf], share| if given.is_empty() { share } else { 0.0 };
     let mut splits = DocumentSplits::by_hash(
@@ -130,37 +139,6 @@ fn kind(path: &Path) -> Option<(Format, Compression)> {
         ("parquet", Compression::None) => Some((Format::Parquet, compression)),
         _ => None,
     }
-}
-
-/// Replaces every folder by its files of known formats, sorted by name.
-fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for path in paths {
-        let metadata = fs::metadata(path).map_err(|problem| {
-            HarnessError::input(path, problem.to_string(), "check the path in [data.paths]")
-        })?;
-        if !metadata.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let mut inside = Vec::new();
-        for entry in fs::read_dir(path).map_err(HarnessError::io(path))? {
-            let file = entry.map_err(HarnessError::io(path))?.path();
-            if kind(&file).is_some() && file.is_file() {
-                inside.push(file);
-            }
-        }
-        if inside.is_empty() {
-            return Err(HarnessError::input(
-                path,
-                format!("the folder has no {FORMATS} file"),
-                "name the files themselves, or a folder that holds them directly",
-            ));
-        }
-        inside.sort_unstable();
-        files.append(&mut inside);
-    }
-    Ok(files)
 }
 
 fn read_file(

@@ -3,16 +3,19 @@
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
+use super::folder::expand;
 use super::open::open;
-use super::{Budget, Compression, Format, expand, kind};
+use super::{Budget, Compression, Format, kind};
 use crate::config::data::{PathsConfig, TextDocument};
+use crate::config::split_names::NamedSplit;
 use crate::error::Result;
 
 /// The single `.txt` file that `path` is or holds, with what to make documents of so that some can
 /// be held out: its paragraphs, or its lines if no blank line divides it. `None` for several
 /// files, other formats and what cannot be read, which the reader itself will say.
 pub fn single(path: &Path) -> Option<(PathBuf, TextDocument)> {
-    let [file] = <[PathBuf; 1]>::try_from(expand(&[path.to_owned()]).ok()?).ok()?;
+    let files = expand(&[path.to_owned()], NamedSplit::Train).ok()?.files;
+    let [file] = <[PathBuf; 1]>::try_from(files).ok()?;
     let Some((Format::Text, compression)) = kind(&file) else { return None };
     let unit = match has_paragraphs(&file, compression) {
         Ok(false) => TextDocument::Line,

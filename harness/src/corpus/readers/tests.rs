@@ -251,34 +251,85 @@ mod with_parquet {
 
     use super::*;
 
-    fn file(texts: &[&str]) -> Vec<u8> {
-        let schema = "message m { required int32 id; required binary content (UTF8); }";
-        let schema = Arc::new(parse_message_type(schema).unwrap());
+    /// A column `id` of numbers and a column of bytes, marked as `schema` says.
+    fn written(schema: &str, levels: Option<(&[i16], &[i16])>, values: &[&[u8]]) -> Vec<u8> {
+        let schema = format!("message m {{ required int32 id; {schema} }}");
+        let schema = Arc::new(parse_message_type(&schema).unwrap());
         let properties = Arc::new(WriterProperties::builder().build());
         let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();
         let mut group = writer.next_row_group().unwrap();
         let mut ids = group.next_column().unwrap().unwrap();
-        let values: Vec<i32> = (0..texts.len() as i32).collect();
-        ids.typed::<Int32Type>().write_batch(&values, None, None).unwrap();
+        let rows = levels.map_or(values.len(), |(definition, _)| definition.len());
+        let numbers: Vec<i32> = (0..rows as i32).collect();
+        ids.typed::<Int32Type>().write_batch(&numbers, None, None).unwrap();
         ids.close().unwrap();
         let mut column = group.next_column().unwrap().unwrap();
-        let values: Vec<ByteArray> = texts.iter().map(|text| ByteArray::from(*text)).collect();
-        column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        let values: Vec<ByteArray> =
+            values.iter().map(|value| ByteArray::from(value.to_vec())).collect();
+        let (definition, repetition) = levels.map_or((None, None), |(a, b)| (Some(a), Some(b)));
+        let repetition = repetition.filter(|levels| !levels.is_empty());
+        column.typed::<ByteArrayType>().write_batch(&values, definition, repetition).unwrap();
         column.close().unwrap();
         group.close().unwrap();
         writer.into_inner().unwrap()
     }
 
+    fn file(texts: &[&str]) -> Vec<u8> {
+        let values: Vec<&[u8]> = texts.iter().map(|text| text.as_bytes()).collect();
+        written("required binary content (UTF8);", None, &values)
+    }
+
+    fn read(bytes: &[u8], field: &str) -> Result<Vec<String>> {
+        read_bytes("a.parquet", bytes, |config| config.text_field = field.into())
+    }
+
+    fn refused(bytes: &[u8], field: &str) -> String {
+        read(bytes, field).unwrap_err().to_string()
+    }
+
     #[test]
     fn invariant_parquet_rows_are_documents() {
         let bytes = file(&["one", "two é", " "]);
-        let read = |field: &str| {
-            read_bytes("a.parquet", &bytes, |config| config.text_field = field.into())
-        };
-        assert_eq!(read("content").unwrap(), ["one", "two é"]);
-        let text = read("text").unwrap_err().to_string();
-        assert!(text.contains("[\"id\", \"content\"]"), "{text}");
-        assert!(read("id").unwrap_err().to_string().contains("row 0"));
+        assert_eq!(read(&bytes, "content").unwrap(), ["one", "two é"]);
+        let absent = refused(&bytes, "text");
+        assert!(absent.contains("no column \"text\"") && absent.contains("[\"content\"]"));
+        let numbers = refused(&bytes, "id");
+        assert!(numbers.contains("holds int32, not strings"), "{numbers}");
+    }
+
+    #[test]
+    fn invariant_parquet_columns_that_hold_no_strings_are_told_by_what_they_hold() {
+        // Bytes that nobody marked as text are text if they are UTF-8, as older writers leave them.
+        let unmarked = "required binary text;";
+        let bytes = written(unmarked, None, &["one".as_bytes(), "two é".as_bytes()]);
+        assert_eq!(read(&bytes, "text").unwrap(), ["one", "two é"]);
+        let picture = refused(&written(unmarked, None, &[b"one", b"\xff\xd8"]), "text");
+        assert!(picture.contains("row 1: ") && picture.contains("no UTF-8"), "{picture}");
+        let null = "optional binary text (UTF8);";
+        let null = refused(&written(null, Some((&[1, 0], &[])), &[b"one"]), "text");
+        assert!(null.contains("row 1: column \"text\" is null"), "{null}");
+        let list = "optional group text (LIST) { repeated group list {
+            optional binary element (UTF8); } }";
+        let list = refused(&written(list, Some((&[3, 3], &[0, 0])), &[b"a", b"b"]), "text");
+        assert!(list.contains("holds lists, not strings"), "{list}");
+        let inner = "optional group text { required binary text (UTF8); }";
+        let inner = refused(&written(inner, Some((&[1], &[])), &[b"a"]), "text");
+        assert!(inner.contains("holds structures, not strings"), "{inner}");
+        for told in [list, inner] {
+            assert!(told.contains("hint: write one string a row into \"text\""), "{told}");
+        }
+    }
+
+    #[test]
+    fn invariant_parquet_files_that_are_cut_or_none_are_told() {
+        let whole = file(&["one", "two"]);
+        for cut in [&whole[..whole.len() - 5], &whole[..3], b"", b"some text that is no parquet"] {
+            let told = refused(cut, "content");
+            assert!(told.contains("cut off or no parquet file"), "{told}");
+        }
+        let lead = |problem: &str| super::super::parquet::unreadable(problem).1;
+        assert!(lead("Disabled feature at compile time: zstd").contains("uncompressed, snappy"));
+        assert!(lead("Parquet file has an encrypted footer").contains("decrypt it"));
     }
 
     proptest! {
