@@ -1,7 +1,7 @@
 //! Kernels of a training step on their own, at the sizes they have in one: for
 //! `crossscale bench --kernel`, which the instruction gate and the benches run.
 //!
-//! What each one costs, and what was tried on it, is in `models/KERNELS.md`.
+//! What each one costs, and what was tried on it, is in `docs/kernels.md`.
 
 use crate::error::{ModelError, Result};
 use crate::family::parametrise;

@@ -2,7 +2,7 @@
 //! (width 128, length 128, batch 16, vocabulary 8192, 15 % targets) and at width 256.
 //!
 //! `cargo bench -p crossscale-tests --bench kernels`; how to keep and compare baselines, and what
-//! the numbers were, is in `models/KERNELS.md`.
+//! the numbers were, is in `docs/kernels.md`.
 
 use std::time::Duration;
 

@@ -221,7 +221,7 @@ fn invariant_the_trainer_allocates_only_for_a_larger_batch() {
     assert!(checked > 10, "{checked} steps were no larger than one before");
 }
 
-/// What `models/KERNELS.md` and `bench --kernel` say a kernel costs is what it does.
+/// What `docs/kernels.md` and `bench --kernel` say a kernel costs is what it does.
 #[test]
 fn invariant_kernels_carry_out_the_products_that_they_claim_and_allocate_nothing() {
     let _turn = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);

@@ -76,7 +76,7 @@ pub struct Args {
     /// auto: the CPU, and why no GPU; cuda: refused with the reason, for none trains yet; cpu
     #[arg(long, value_enum, default_value = "auto")]
     device: DeviceChoice,
-    /// Share every step among the processes that mpirun, srun or torchrun started (SCALE.md)
+    /// Share every step among the processes that mpirun, srun or torchrun started (docs/scale.md)
     #[arg(long, value_enum, value_name = "BY")]
     parallel: Option<collective::Library>,
     /// Any hyper-parameter: path.to.key=value

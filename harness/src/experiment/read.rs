@@ -162,7 +162,7 @@ fn refused(origin: &str, error: &toml::de::Error) -> HarnessError {
     HarnessError::config(
         format!("{origin}: {}", plain(error.to_string().trim_end())),
         format!(
-            "{}compare with harness/experiments/presets/tour.toml; FORMAT.md has the keys",
+            "{}compare with harness/experiments/presets/tour.toml; docs/format.md has the keys",
             from_message(error.message())
         ),
     )

@@ -57,7 +57,7 @@ pub fn build(experiment: &Experiment, study: &Study, command: &str) -> Result<Do
         .with_section(
             Section::new("What this is")
                 .with(Block::text(format!(
-                    "{} Made by `{command}`; methods are in METHODOLOGY.md of the repository.",
+                    "{} Made by `{command}`; methods are in docs/methodology.md of the repository.",
                     experiment.question
                 )))
                 .with(Block::List(registration(experiment))),

@@ -1,4 +1,4 @@
-//! A damaged file of every kind that FORMAT.md lists: the message names it and what to do.
+//! A damaged file of every kind that docs/format.md lists: the message names it and what to do.
 
 use std::fs;
 

@@ -22,7 +22,7 @@ fn golden_memory_is_predicted_to_within_15_percent() {
         csv::Reader::from_path(path).unwrap().deserialize().map(Result::unwrap).collect();
     let recomputing = rows.iter().filter(|row| row.sets.contains("recompute")).count();
     assert!(rows.len() >= 6 && recomputing >= 3);
-    let scale = Path::new(env!("CARGO_MANIFEST_DIR")).join("../SCALE.md");
+    let scale = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/scale.md");
     let scale = std::fs::read_to_string(scale).unwrap();
     let mut outside = Vec::new();
     for row in &rows {
@@ -34,7 +34,7 @@ fn golden_memory_is_predicted_to_within_15_percent() {
         let ratio = megabytes / row.measured_megabytes;
         let written =
             format!("| {:.1} MB | {megabytes:.1} MB | {ratio:.2} |", row.measured_megabytes);
-        assert!(scale.contains(&written), "SCALE.md has no row that ends with '{written}'");
+        assert!(scale.contains(&written), "docs/scale.md has no row that ends with '{written}'");
         eprintln!("{} {}: {ratio:.3}", row.model, row.sets);
         if (ratio - 1.0).abs() > ALLOWED {
             outside.push(format!("{} {}: {ratio:.3}", row.model, row.sets));

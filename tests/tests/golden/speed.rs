@@ -124,7 +124,7 @@ fn golden_stages_are_what_was_recorded() {
     ];
     let head = "| stage, GFLOP/s a core | PT | BERT | pre-LN | UT |\n|---|---:|---:|---:|---:|\n";
     let table = format!("{head}{}", stages.map(row).concat());
-    assert!(read("models/KERNELS.md").contains(&table), "KERNELS.md has no table\n{table}");
+    assert!(read("docs/kernels.md").contains(&table), "docs/kernels.md has no table\n{table}");
 }
 
 /// Medians, fastest runs and their rates of all kernels at both widths.
@@ -151,7 +151,7 @@ fn golden_kernel_times_are_what_was_recorded() {
         format!("| `{name}` | {near} | {rates} | {far} |\n")
     };
     let table: String = narrow.iter().zip(&wide).map(row).collect();
-    assert!(read("models/KERNELS.md").contains(&table), "KERNELS.md has no rows\n{table}");
+    assert!(read("docs/kernels.md").contains(&table), "docs/kernels.md has no rows\n{table}");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn golden_what_holds_the_bars_back_follows_from_the_records() {
 
 #[test]
 fn golden_kernel_instructions_are_those_of_the_gate() {
-    let page = read("models/KERNELS.md");
+    let page = read("docs/kernels.md");
     let counts = read("ci/instruction_counts.txt");
     let rows = counts.lines().filter_map(|line| line.split_once(' '));
     let rows = rows.filter(|(name, _)| *name != "#" && *name != "compiler");

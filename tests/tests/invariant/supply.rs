@@ -1,5 +1,5 @@
 //! Where dependencies come from, under which licences, and why each direct one is there: the rules
-//! of `deny.toml` without cargo-deny, and ARCHITECTURE.md's table against the manifests.
+//! of `deny.toml` without cargo-deny, and docs/architecture.md's table against the manifests.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -192,7 +192,7 @@ fn invariant_supply_every_direct_dependency_stands_in_the_table_with_its_reason(
         }
     }
     let direct: BTreeSet<String> = direct.difference(&members).cloned().collect();
-    let document = read("ARCHITECTURE.md");
+    let document = read("docs/architecture.md");
     let (_, section) = document.split_once("## Dependencies").expect("a section of dependencies");
     let mut listed = BTreeSet::new();
     for row in section.lines().filter(|line| line.starts_with("| ")).skip(1) {

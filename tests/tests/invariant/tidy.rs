@@ -96,7 +96,7 @@ fn documents() -> Vec<PathBuf> {
         .map(|entry| entry.expect("an entry of the workspace is readable").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .collect();
-    for folder in ["harness", "models", "baselines", "reports", "golden", "ci", "tests"] {
+    for folder in ["docs", "harness", "models", "baselines", "reports", "golden", "ci", "tests"] {
         found.extend(files(&root().join(folder), &["md"]));
     }
     found.sort();
@@ -180,7 +180,7 @@ fn invariant_tidy_unsafe_code_stands_where_the_list_says() {
         .filter(|path| read(path).contains(&mark))
         .map(|path| shown(&path))
         .collect();
-    let document = read(&root().join("ARCHITECTURE.md"));
+    let document = read(&root().join("docs/architecture.md"));
     let (_, section) = document.split_once("## Unsafe code").expect("a section on unsafe code");
     let (section, _) = section.split_once("\n## ").unwrap_or((section, ""));
     let mut listed: Vec<String> = section
@@ -189,7 +189,7 @@ fn invariant_tidy_unsafe_code_stands_where_the_list_says() {
         .collect();
     listed.sort();
     found.sort();
-    assert_eq!(found, listed, "files with unsafe code, and those that ARCHITECTURE.md lists");
+    assert_eq!(found, listed, "files with unsafe code, and those that docs/architecture.md lists");
 }
 
 #[test]
