@@ -22,6 +22,8 @@ mod edges;
 mod experiments;
 #[path = "cli/faults.rs"]
 mod faults;
+#[path = "cli/finished.rs"]
+mod finished;
 #[path = "cli/guards.rs"]
 mod guards;
 #[path = "cli/help.rs"]

@@ -89,7 +89,7 @@ pub struct Common {
     /// Start with the cheapest runs: most results if stopped early
     #[arg(long)]
     cheapest_first: bool,
-    /// Print what is asked, every run with its cost and what is missing; start nothing
+    /// Print what is asked, its runs, cost and what is missing; start nothing
     #[arg(long)]
     dry_run: bool,
     /// No progress lines

@@ -18,8 +18,10 @@ use crate::corpus::Corpus;
 use crate::cost::memory::{self, StepShape};
 use crate::device::CudaProblem;
 use crate::error::{HarnessError, Result};
-use crate::ledger::{Ledger, RunKey, RunState};
+use crate::ledger::{Ledger, RunKey, RunState, provenance};
+use crate::pages::run_curve;
 use crate::runs::corpora::Corpora;
+use crate::runs::record::RunRecord;
 use crate::runs::runner::{Runner, RunnerOptions};
 use crate::train::Divergence;
 use crate::weights::{self, StandardWeights};
@@ -167,9 +169,23 @@ fn train(args: &Args, collective: &dyn Collective) -> Result<()> {
     if !matches!(state, RunState::Finished(_) | RunState::Diverged(_)) {
         print(&memory_line(&run, args.threads)?)?;
     }
+    draw(&record, &ledger.folder(&key))?;
     match record.divergence {
         Some(reason) => Err(Divergence::of_run(&record.id, &reason)),
         None => Ok(()),
+    }
+}
+
+/// Keeps the run's curve beside it; a curve that cannot be drawn takes nothing from the run.
+fn draw(record: &RunRecord, folder: &Path) -> Result<()> {
+    let command = provenance::portable_command(std::env::args());
+    match run_curve::write(record, folder, &command) {
+        Ok(Some(path)) => print(&format!("curve {}", path.display())),
+        Ok(None) => Ok(()),
+        Err(error) => {
+            tracing::warn!("no curve: {error}");
+            Ok(())
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod ladder;
 pub mod ladder_report;
 mod pair;
 mod perturb;
+pub mod run_curve;
 mod search;
 pub mod tables;
 mod transfer;

@@ -11,7 +11,8 @@ use crate::ledger::RunResult;
 use crate::statistics::perplexity_words;
 use crate::train::DocumentLoss;
 use crate::train::recorder::{
-    DOCUMENTS_FILE, DOCUMENTS_HEADER, EVALUATION_FILE, EVALUATION_HEADER,
+    DOCUMENTS_FILE, DOCUMENTS_HEADER, EVALUATION_FILE, EVALUATION_HEADER, METRICS_FILE,
+    METRICS_HEADER,
 };
 
 /// Numbers of one run, read from its folder.
@@ -85,6 +86,13 @@ impl RunRecord {
 pub fn read_evaluations(folder: &Path) -> Result<Vec<(u64, f64)>> {
     let rows: Vec<(u64, f64, u64)> = read_rows(&folder.join(EVALUATION_FILE), EVALUATION_HEADER)?;
     Ok(rows.into_iter().map(|(step, loss_nats, _)| (step, loss_nats)).collect())
+}
+
+/// `(training tokens, loss)` after each step of a run folder; a step without targets has no loss.
+pub fn read_steps(folder: &Path) -> Result<Vec<(u64, Option<f64>)>> {
+    type Row = (u64, u64, Option<f64>, f64, f64, f64);
+    let rows: Vec<Row> = read_rows(&folder.join(METRICS_FILE), METRICS_HEADER)?;
+    Ok(rows.into_iter().map(|(_, tokens, loss, ..)| (tokens, loss)).collect())
 }
 
 /// Final per-document sums of a run folder; empty if the run diverged before its end.

@@ -230,7 +230,7 @@ fn own_token(corpora: &Corpora, config: &RunConfig) -> Result<f64> {
 }
 
 /// Every leaf of a configuration under its dotted key.
-fn flattened(config: &Value) -> BTreeMap<String, Value> {
+pub fn flattened(config: &Value) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
     let mut open = vec![(String::new(), config)];
     while let Some((prefix, value)) = open.pop() {

@@ -11,6 +11,7 @@
 mod bootstrap;
 mod collapse;
 mod describe;
+mod documents;
 mod evaluation;
 mod grouped_slope;
 mod hypothesis;
@@ -36,6 +37,7 @@ pub use describe::{
     CONFIDENCE_LEVEL, Estimate, Interval, estimate, mean, median, pooled_standard_deviation,
     quantile, standard_deviation, student_quantile, student_tail,
 };
+pub use documents::document_differences;
 pub use evaluation::{
     DocumentLoss, EvaluationEstimate, hierarchical_bootstrap, hierarchical_difference,
 };

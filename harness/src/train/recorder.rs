@@ -14,7 +14,8 @@ use crate::error::{HarnessError, Result};
 use crate::input;
 use crate::ledger::atomic;
 
-const METRICS_HEADER: &str = "step,tokens,loss_nats,auxiliary,gradient_norm,learning_rate";
+/// First line of [`METRICS_FILE`].
+pub const METRICS_HEADER: &str = "step,tokens,loss_nats,auxiliary,gradient_norm,learning_rate";
 const TIMING_HEADER: &str = "step,seconds";
 
 /// First line of [`EVALUATION_FILE`].

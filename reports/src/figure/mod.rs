@@ -30,7 +30,7 @@ pub use size::{
     loss_vs_flops, loss_vs_non_embedding_parameters, loss_vs_parameters, loss_vs_size,
     loss_vs_wall_time,
 };
-pub use training::training_curves;
+pub use training::{run_curve, training_curves};
 pub use transfer::{TransferLabels, learning_rate_transfer, learning_rate_transfer_along};
 
 pub use data::{
@@ -132,9 +132,13 @@ impl Reference {
     }
 
     fn axis(&self, losses: &[f64]) -> Axis {
+        self.axis_called(losses, "held-out loss (nats)")
+    }
+
+    fn axis_called(&self, losses: &[f64], label: &str) -> Axis {
         let mut positions = losses.to_vec();
         positions.extend(self.loss_nats.filter(|_| self.shown));
-        Axis::around(&positions, 0.05, Scale::Linear, "held-out loss (nats)")
+        Axis::around(&positions, 0.05, Scale::Linear, label)
     }
 
     fn mark(&self) -> Option<Mark> {

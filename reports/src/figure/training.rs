@@ -17,9 +17,29 @@ const NAME: &str = "training_curves";
 /// No finite point.
 pub fn training_curves(data: &TrainingFigure, name: &str) -> Result<Figure> {
     let name = if name.is_empty() { NAME.to_owned() } else { format!("{NAME}_{name}") };
+    let look = Look { title: "Held-out loss during training", axis: "held-out loss (nats)" };
+    drawn(data, &name, &look)
+}
+
+/// Losses of one run against training tokens, held-out and on training batches, with the unigram
+/// line.
+///
+/// # Errors
+/// No finite point.
+pub fn run_curve(data: &TrainingFigure) -> Result<Figure> {
+    drawn(data, "curve", &Look { title: "Loss during training", axis: "loss (nats)" })
+}
+
+/// Words of a figure.
+struct Look {
+    title: &'static str,
+    axis: &'static str,
+}
+
+fn drawn(data: &TrainingFigure, name: &str, look: &Look) -> Result<Figure> {
     let curves: Vec<Vec<Reached>> = data.curves.iter().map(reached).collect();
     let points = || curves.iter().flatten();
-    super::require_points(&name, points().count())?;
+    super::require_points(name, points().count())?;
     let losses: Vec<f64> = points().flat_map(|point| [point.low, point.high]).collect();
     let tokens: Vec<f64> = points().map(|point| point.tokens.log2()).collect();
     let unigram = Reference::new(data.unigram_loss_nats, &losses);
@@ -27,7 +47,7 @@ pub fn training_curves(data: &TrainingFigure, name: &str) -> Result<Figure> {
     let panel = Panel {
         title: String::new(),
         x: Axis::around(&tokens, 0.03, Scale::Logarithmic(Notation::Suffix), label),
-        y: unigram.axis(&losses),
+        y: unigram.axis_called(&losses, look.axis),
         marks: marks(&curves, &unigram),
     };
     let mut legend: Vec<Entry> = data
@@ -48,8 +68,8 @@ pub fn training_curves(data: &TrainingFigure, name: &str) -> Result<Figure> {
         unigram.caption(),
         escape_caption(&data.setting),
     );
-    let table = table(&name, data, &curves)?;
-    let parts = Parts { name: &name, title: "Held-out loss during training", caption };
+    let table = table(name, data, &curves)?;
+    let parts = Parts { name, title: look.title, caption };
     Ok(parts.figure(&[panel], &legend, 1, table))
 }
 
