@@ -39,6 +39,7 @@ pub mod statistics;
 pub mod thresholds;
 pub mod train;
 pub mod treebank;
+pub mod trees;
 pub mod weights;
 pub mod whitebox;
 pub mod workers;

@@ -29,6 +29,8 @@ pub enum Purpose {
     Bootstrap,
     /// Hyper-parameter sampling.
     Sweep,
+    /// Text that is made up.
+    Corpus,
     /// Test data.
     Test,
 }

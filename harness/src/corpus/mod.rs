@@ -114,6 +114,16 @@ impl Corpus {
         Self::assemble([train, validation, test], tokenizer)
     }
 
+    /// Lines of `splits` as sequences, in the ids of `tokenizer`.
+    ///
+    /// # Errors
+    /// If there is nothing to train on or to measure.
+    pub fn of_sentences(splits: &DocumentSplits, tokenizer: Tokenizer) -> Result<Self> {
+        let encode = |documents: &[Document]| TokenStream::encode(documents, &tokenizer, true);
+        let streams = [encode(&splits.train)?, encode(&splits.validation)?, encode(&splits.test)?];
+        Self::assemble(streams, tokenizer)
+    }
+
     /// A corpus of encoded splits: training, validation, test.
     fn assemble([train, validation, test]: [TokenStream; 3], tokenizer: Tokenizer) -> Result<Self> {
         for (name, stream) in [("training", &train), ("validation", &validation)] {

@@ -236,3 +236,34 @@ fn cli_evaluate_on_a_treebank_scores_models_and_baselines() {
         assert_eq!(refused.status.code(), Some(2), "{more:?}: {}", stderr(&refused));
     }
 }
+
+#[test]
+fn cli_data_make_trees_makes_text_whose_optimum_fits_the_losses_of_training() {
+    let folder = TempDir::new().unwrap();
+    let cli = |arguments: &[&str]| crossscale(folder.path(), arguments);
+    let make = ["data", "make", "trees", "--out", "made", "--sentences", "400", "--seed", "5"];
+    let share = ["--set", "data.masking.share=0.3"];
+    let made = json(&cli(&[&make[..], &share, &["--json"]].concat()));
+    let file = std::fs::read_to_string(folder.path().join("made/optimum.json")).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&file).unwrap(), made);
+    let optimum = made["masked_loss_nats"].as_f64().unwrap();
+    let options = ["train", "--model", "pt", "--tokens", "made", "--out", "pt"];
+    let small = ["--width", "16", "--steps", "2", "--set", "model.channels=2"];
+    let output = cli(&[&options[..], &small, &share].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    // The same targets, and a model that knows nothing lies above what can be known.
+    let evaluated = json(&cli(&["evaluate", "pt", "--json"]));
+    assert_eq!(evaluated["targets"], made["validation"]["targets"]);
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    let unigram = number(&evaluated["unigram_loss_nats"]);
+    assert_eq!(unigram, number(&made["validation"]["unigram_loss_nats"]));
+    assert!(number(&evaluated["loss_nats"]) > optimum + 1.0, "{evaluated} {made}");
+    let arcs = json(&cli(&["evaluate", "pt", "--treebank", "made/validation.conllu", "--json"]));
+    assert_eq!(arcs["sentences"], 10);
+    let human = stdout(&cli(&make));
+    assert!(human.contains("lowest loss there is") && human.contains("next: "), "{human}");
+    let wrong = cli(&[&make[..], &["--set", "train.steps=3"]].concat());
+    assert_eq!(wrong.status.code(), Some(2), "{}", stderr(&wrong));
+    let few = cli(&["data", "make", "trees", "--out", "few", "--sentences", "9", "--seed", "5"]);
+    assert!(stderr(&few).contains("--sentences from 100"), "{}", stderr(&few));
+}

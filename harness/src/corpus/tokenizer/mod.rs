@@ -98,6 +98,12 @@ impl Tokenizer {
         Self::complete(kind, engine, vocabulary)
     }
 
+    /// The tokenizer whose vocabulary is `words`, all different, in this order.
+    pub fn of_words(words: &[String]) -> Result<Self> {
+        let (words, vocabulary) = WordTokenizer::of_words(words.iter().map(String::as_str));
+        Self::complete(TokenizerKind::Words, Engine::Words(words), vocabulary)
+    }
+
     /// The `tokenizer.json` of an uncased BERT whose vocabulary is `entries`.
     pub fn bert_uncased(entries: &[String]) -> Result<String> {
         wordpiece::definition(entries)

@@ -35,7 +35,12 @@ impl WordTokenizer {
         known.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         known.truncate(config.vocab - SPECIAL.len());
         let known = known.into_iter().map(|(word, _)| word);
-        let tokenizer = Self::of_entries(SPECIAL.into_iter().chain(known));
+        Self::of_words(known)
+    }
+
+    /// The tokenizer that knows `words`, in this order, behind the special ones.
+    pub(super) fn of_words<'a>(words: impl Iterator<Item = &'a str>) -> (Self, Vocabulary) {
+        let tokenizer = Self::of_entries(SPECIAL.into_iter().chain(words));
         let vocabulary = Vocabulary {
             size: tokenizer.words.len(),
             padding: 0,
