@@ -14,7 +14,7 @@ use crate::config::path_value::path_value;
 use crate::config::run::{RunConfig, read_layer};
 use crate::config::text_folder::text_layer;
 use crate::config::{family_defaults, overrides, run_presets};
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, token_folder};
 use crate::cost::memory::{self, StepShape};
 use crate::device::CudaProblem;
 use crate::error::{HarnessError, Result};
@@ -59,7 +59,7 @@ pub struct Args {
     /// Text file or folder (.txt, .jsonl, also .gz or .zst); default: the embedded corpus
     #[arg(long)]
     text: Vec<PathBuf>,
-    /// Folder of token files made by crossscale data fetch
+    /// Folder of token files made by crossscale data fetch or make
     #[arg(long, conflicts_with = "text")]
     tokens: Option<PathBuf>,
     /// TOML file with [model.…], [data], [train], [parametrization] tables
@@ -349,6 +349,16 @@ fn flags(args: &Args, family: &str, ranks: usize) -> Result<Table> {
     if let Some(folder) = &args.tokens {
         put(&["data", "source"], Value::String("tokens".to_owned()));
         put(&["data", "tokens"], path_value(folder)?);
+        // A folder that cannot be read is told of where its tokens are.
+        if let Ok(description) = token_folder::describe(folder)
+            && !names(args, &["data.packing".to_owned()], &["data", "packing"])?
+        {
+            let packing = Value::try_from(description.packing);
+            put(
+                &["data", "packing"],
+                packing.map_err(|error| HarnessError::Invariant(error.to_string()))?,
+            );
+        }
     }
     Ok(table)
 }

@@ -188,7 +188,7 @@ pub(super) mod tests {
         let place = |category, chance, shift, relation| Place { category, chance, shift, relation };
         let category = |name, list, left, right| Category { name, list, left, right };
         Grammar {
-            classes: 2,
+            classes: 3,
             agreement: 0.8,
             root: 0,
             shortest: 1,
@@ -197,7 +197,7 @@ pub(super) mod tests {
                 category(
                     "VERB",
                     0,
-                    vec![place(2, 0.4, 1, "case"), place(1, 0.7, 0, "nsubj")],
+                    vec![place(2, 0.4, 1, "case"), place(1, 0.7, 2, "nsubj")],
                     vec![place(1, 0.5, 1, "obj"), place(2, 0.3, 0, "obl")],
                 ),
                 category("NOUN", 1, vec![], vec![place(2, 0.4, 1, "nmod")]),
