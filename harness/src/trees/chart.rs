@@ -190,10 +190,10 @@ fn forward_span(plan: &Plan, sums: &mut Sums, likelihood: &[f64], (start, end): 
                 }
             }
             let fewer = half.row + number;
-            for class in 0..classes {
+            for (class, sum) in sum.iter().enumerate() {
                 let skipped = sums.halves.at(fewer, start, end)[class];
                 sums.halves.at_mut(fewer + 1, start, end)[class] =
-                    (1.0 - place.chance) * skipped + place.chance * sum[class];
+                    (1.0 - place.chance) * skipped + place.chance * sum;
             }
         }
     }
@@ -269,7 +269,9 @@ fn backward_inside(
         for (class, slope) in slope.iter().enumerate() {
             target[(class + place.shift) % classes] += grammar.agreement * slope;
         }
-        target.iter_mut().for_each(|target| *target += any);
+        for target in target {
+            *target += any;
+        }
     }
     for category in 0..categories {
         let (left, right) = plan.complete(category);

@@ -35,7 +35,7 @@ fn subtree(grammar: &Grammar, (category, class): (usize, usize), longest: usize)
     let kind = &grammar.categories[category];
     for (places, before) in [(&kind.left, true), (&kind.right, false)] {
         for place in places {
-            found = with_place(grammar, (place, class, before), found, longest);
+            found = with_place(grammar, (place, class, before), &found, longest);
         }
     }
     found
@@ -45,7 +45,7 @@ fn subtree(grammar: &Grammar, (category, class): (usize, usize), longest: usize)
 fn with_place(
     grammar: &Grammar,
     (place, head, before): (&Place, usize, bool),
-    inner: Strings,
+    inner: &Strings,
     longest: usize,
 ) -> Strings {
     let shortest = inner.keys().map(Vec::len).min().unwrap_or(longest);
@@ -57,7 +57,7 @@ fn with_place(
         }
     }
     let mut found = Strings::new();
-    for (words, probability) in &inner {
+    for (words, probability) in inner {
         *found.entry(words.clone()).or_default() += (1.0 - place.chance) * probability;
         for (dependent, chance) in &dependents {
             if words.len() + dependent.len() > longest {

@@ -2,7 +2,7 @@
 //! loss that any model can have on them.
 //!
 //! [`grammar`] says what is said, [`sample`] draws sentences, [`chart`] sums over all trees of a
-//! sentence, [`predict`] makes the best prediction of it, [`optimum`] its loss on an evaluation set,
+//! sentence, [`predict`] makes the best prediction of it, [`optimum`] its loss on evaluation sets,
 //! [`folder`] writes everything where training finds it.
 
 pub mod chart;

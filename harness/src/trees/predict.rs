@@ -80,7 +80,9 @@ impl<'a> Predictor<'a> {
             }
         }
         let total: f64 = chances.iter().sum();
-        chances.iter_mut().for_each(|chance| *chance /= total);
+        for chance in &mut chances {
+            *chance /= total;
+        }
         chances
     }
 }
@@ -142,7 +144,8 @@ mod tests {
                     let posterior = predictor.posterior(&seen);
                     for place in 0..length {
                         // A kept or random word in a recipe that has neither is no target.
-                        if seen[place].is_some() && masking.mask_share == 1.0 {
+                        if seen[place].is_some() && masking.random_share + masking.keep_share <= 0.0
+                        {
                             continue;
                         }
                         let mut expected = vec![0.0; words];

@@ -52,7 +52,7 @@ impl Draw<'_> {
         // Everything about the left is written before the head: the outermost place first.
         let mut dependents = Vec::new();
         for place in kind.left.iter().rev() {
-            dependents.extend(self.dependent(place, class)?);
+            self.dependent(place, class, &mut dependents)?;
         }
         let shares = grammar.shares(category);
         let rank = self.choose(&shares);
@@ -63,7 +63,7 @@ impl Draw<'_> {
             return None;
         }
         for place in &kind.right {
-            dependents.extend(self.dependent(place, class)?);
+            self.dependent(place, class, &mut dependents)?;
         }
         for dependent in dependents {
             self.words[dependent].head = Some(head);
@@ -71,11 +71,11 @@ impl Draw<'_> {
         Some(head)
     }
 
-    /// The dependent in `place` of a head of class `head`, if it is taken; `None` of the outer
-    /// kind once the sentence is too long.
-    fn dependent(&mut self, place: &Place, head: usize) -> Option<Option<usize>> {
+    /// Adds the dependent in `place` of a head of class `head`, if it is taken; `None` once the
+    /// sentence is too long.
+    fn dependent(&mut self, place: &Place, head: usize, found: &mut Vec<usize>) -> Option<()> {
         if self.stream.unit() >= place.chance {
-            return Some(None);
+            return Some(());
         }
         let classes = self.grammar.classes;
         let class = if self.stream.unit() < self.grammar.agreement {
@@ -83,7 +83,8 @@ impl Draw<'_> {
         } else {
             self.stream.below(classes as u64) as usize
         };
-        self.subtree((place.category, class), place.relation).map(Some)
+        found.push(self.subtree((place.category, class), place.relation)?);
+        Some(())
     }
 
     fn choose(&mut self, shares: &[f64]) -> usize {
