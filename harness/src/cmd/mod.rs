@@ -30,6 +30,7 @@ pub mod launch;
 pub mod ls;
 pub mod man;
 pub mod mutate;
+pub mod new;
 pub mod parity;
 pub mod plan;
 pub mod regress;
@@ -110,6 +111,8 @@ verbs! {
     Ls => ls,
     /// Run an experiment, a preset or a file to its answer.
     Run => run,
+    /// Write a commented file to start an experiment or a table from.
+    New => new,
     /// Compare two models, each at its own best rate, paired by seed.
     Compare => compare,
     /// Write the claims page from whatever has run.

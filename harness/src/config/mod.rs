@@ -1,5 +1,6 @@
 //! Configuration: presets, files and `--set` overrides, resolved to one run.
 
+pub mod commented;
 pub mod compute;
 pub mod data;
 pub mod family_defaults;

@@ -162,7 +162,8 @@ fn refused(origin: &str, error: &toml::de::Error) -> HarnessError {
     HarnessError::config(
         format!("{origin}: {}", plain(error.to_string().trim_end())),
         format!(
-            "{}compare with harness/experiments/presets/tour.toml; docs/format.md has the keys",
+            "{}crossscale new experiment NAME writes a file with every key; docs/keys.md has \
+             them all",
             from_message(error.message())
         ),
     )

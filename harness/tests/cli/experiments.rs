@@ -182,3 +182,32 @@ fn cli_a_definition_cannot_name_a_folder_outside_of_runs() {
         }
     }
 }
+
+#[test]
+fn cli_a_new_file_runs_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = crossscale(folder.path(), arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        stdout(&output)
+    };
+    let said = run(&["new", "experiment", "mine"]);
+    assert_eq!(said, "wrote mine.toml\nnext: crossscale run mine.toml --dry-run\n");
+    assert!(run(&["run", "mine.toml", "--dry-run"]).contains("What is asked?"));
+    let few = ["--set", "train.steps=1", "--seeds", "1", "--set", "data.evaluation.sequences=8"];
+    let few = [&["run", "mine.toml", "--out", "o", "-q"][..], &few].concat();
+    assert!(run(&few).contains("report: o/reports/mine/"));
+    let said = run(&["new", "parametrization", "half", "--from", "standard", "--out", "my tables"]);
+    let next =
+        "next: crossscale explain --model pt --width 512 --parametrization 'my tables/half.toml'\n";
+    assert!(said.ends_with(next), "{said}");
+    let explain = ["explain", "--model", "bert", "--width", "64", "--base-width", "32"];
+    run(&[&explain[..], &["--parametrization", "my tables/half.toml"]].concat());
+    // A table may also be the start of another one.
+    run(&["new", "parametrization", "again", "--from", "my tables/half.toml"]);
+    let twice = crossscale(folder.path(), &["new", "experiment", "mine", "--from", "rope"]);
+    assert_eq!(twice.status.code(), Some(3), "{}", stderr(&twice));
+    assert!(stderr(&twice).contains("is there already\nhint: choose another name"));
+    let unknown = crossscale(folder.path(), &["new", "experiment", "x", "--from", "transfr"]);
+    assert!(stderr(&unknown).contains("transfer") && !folder.path().join("x.toml").exists());
+}
