@@ -15,28 +15,25 @@
 //! ```
 
 pub mod benchmark;
+pub mod checks;
 pub mod claims;
 pub mod cmd;
 pub mod collective;
 pub mod config;
-pub mod coordcheck;
 pub mod corpus;
 pub mod cost;
 pub mod device;
 pub mod error;
 pub mod experiment;
-pub mod guard;
 pub mod input;
 pub mod judge;
 pub mod launch;
 pub mod ledger;
 pub mod pages;
-pub mod parity;
 pub mod process;
 pub mod runs;
 pub mod shapes;
 pub mod statistics;
-pub mod thresholds;
 pub mod train;
 pub mod treebank;
 pub mod trees;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use harness::parity::{Array, KnownAnswer, Values};
+use harness::checks::known_answers::{Array, KnownAnswer, Values};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 

@@ -6,13 +6,13 @@ use models::parametrization::Parametrization;
 use reports::{Cell, Column, Table};
 
 use super::{print, print_table};
+use crate::checks::coordinates::{self, Bench, Outcome, Plan, Tier};
+use crate::checks::recorded::file::Recorded;
+use crate::checks::recorded::golden::Difference;
+use crate::checks::recorded::tables::RecordedTables;
+use crate::checks::recorded::{Findings, cells, file, tables};
 use crate::config::suggest::did_you_mean;
-use crate::coordcheck::{self, Bench, Outcome, Plan, Tier};
 use crate::error::{HarnessError, Result};
-use crate::guard::golden::Difference;
-use crate::guard::recorded::Recorded;
-use crate::guard::tables::RecordedTables;
-use crate::guard::{Findings, cells, recorded, tables};
 use crate::ledger::{RESULTS_VERSION, provenance};
 
 /// Differences shown; the rest is counted.
@@ -62,10 +62,10 @@ pub fn run(args: &Args) -> Result<()> {
         ));
     }
     let command = provenance::this_command();
-    let new = recorded::record(&families, &command, RESULTS_VERSION)?;
+    let new = file::record(&families, &command, RESULTS_VERSION)?;
     let mut differences = Vec::new();
     for (family, new) in families.iter().zip(&new) {
-        differences.extend(recorded::differences(&args.golden, family, new)?);
+        differences.extend(file::differences(&args.golden, family, new)?);
     }
     let rules = if args.family.is_none() {
         tables::differences(&args.golden, &tables::current()?)?
@@ -112,7 +112,7 @@ fn write(golden: &Path, new: &New, checks: Vec<(Plan, Parametrization)>) -> Resu
         require_coordinate_check(plan, &table)?;
     }
     for (family, activations) in &new.activations {
-        recorded::write(golden, family, activations)?;
+        file::write(golden, family, activations)?;
     }
     if let Some(rules) = &new.rules {
         tables::write(golden, rules)?;
@@ -138,7 +138,7 @@ fn coordinate_checks(family: Option<&str>) -> Result<Vec<(Plan, Parametrization)
 fn require_coordinate_check(plan: Plan, table: &Parametrization) -> Result<()> {
     let (family, name) = (plan.run.model.family(), &table.name);
     print(&format!("coordinate check of {family} under {name} ..."))?;
-    if coordcheck::check(&Bench::new(plan, crate::process::cores())?, table)?.outcome()
+    if coordinates::check(&Bench::new(plan, crate::process::cores())?, table)?.outcome()
         == Outcome::Fail
     {
         return Err(HarnessError::Invariant(format!(
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn invariant_nothing_is_recorded_while_the_coordinate_check_is_red() {
         let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../golden");
-        let activations = vec![("ut", recorded::read(&committed, "ut").unwrap())];
+        let activations = vec![("ut", file::read(&committed, "ut").unwrap())];
         let new = New { activations, rules: Some(tables::read(&committed).unwrap()) };
         let folder = tempfile::tempdir().unwrap();
         let sound = Parametrization::built_in("pt-2026-strict").unwrap();
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
 
         write(folder.path(), &new, small(&sound)).unwrap();
-        assert!(recorded::path(folder.path(), "ut").is_file());
+        assert!(file::path(folder.path(), "ut").is_file());
         assert!(tables::path(folder.path()).is_file());
         assert_eq!(coordinate_checks(None).unwrap().len(), 2);
         for family in cells::FAMILIES {

@@ -6,11 +6,11 @@ use models::parametrization::Parametrization;
 use serde_json::json;
 
 use super::{counts, print};
-use crate::config::run::ParametrizationConfig;
-use crate::coordcheck::{
+use crate::checks::coordinates::{
     self, Bench, Bisection, CONTROL, Check, Line, Outcome, Plan, Tier, Verdict, bisect,
     check_against, control, report,
 };
+use crate::config::run::ParametrizationConfig;
 use crate::error::{HarnessError, Result};
 use crate::ledger::provenance;
 
@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> Result<()> {
         let several = tables.len() > 1;
         let folder = if several { args.out.join(&table.name) } else { args.out.clone() };
         let command = provenance::this_command();
-        coordcheck::write(&found, bisection.as_ref(), bench.plan(), &command, &folder)?;
+        coordinates::write(&found, bisection.as_ref(), bench.plan(), &command, &folder)?;
         if args.json {
             values.push(json(&found, bisection.as_ref(), &bench));
         } else {
@@ -190,7 +190,7 @@ fn json(check: &Check, bisection: Option<&Bisection>, bench: &Bench) -> serde_js
         })
     };
     let repairs = |bisection: &Bisection| {
-        let trial = |trial: &coordcheck::bisect::Trial| {
+        let trial = |trial: &coordinates::bisect::Trial| {
             json!({
                 "rule": trial.rule,
                 "was": trial.was,

@@ -6,9 +6,9 @@ use models::parametrization::Parametrization;
 use reports::{Block, Cell, Column, Document, Provenance, Section, Table};
 
 use super::{print, print_table};
+use crate::checks::mutations::{Bench, CHECKS, Outcome, Row};
 use crate::config::run::built_in;
 use crate::error::{HarnessError, Result};
-use crate::guard::mutation::{Bench, CHECKS, Outcome, Row};
 use crate::ledger::provenance;
 
 /// Arguments of `mutate`.

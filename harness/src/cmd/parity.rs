@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use crate::checks::known_answers::{self, FileReport, Precision, TensorReport};
 use crate::error::{HarnessError, Result};
-use crate::parity::{self, FileReport, Precision, TensorReport};
 
 /// Recompute what known-answer files record, in f64 and f32, and compare tensor by tensor.
 ///
@@ -26,7 +26,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut reports = Vec::new();
     let mut failure = None;
     for file in &args.files {
-        match parity::check(file) {
+        match known_answers::check(file) {
             Ok(report) => reports.push(report),
             Err(error) => failure = failure.or(Some(error)),
         }
@@ -138,7 +138,7 @@ mod tests {
             relative_error: 0.5,
             tolerance: 1e-9,
             agrees: false,
-            worst: Some(parity::Worst { index: vec![3, 4], computed: 1.5, expected: 1.0 }),
+            worst: Some(known_answers::Worst { index: vec![3, 4], computed: 1.5, expected: 1.0 }),
         };
         let expected = "grad.unary [29, 16]: relative error 5.000e-1 > 1e-9; \
                         worst at [3, 4]: computed 1.5e0, expected 1e0";

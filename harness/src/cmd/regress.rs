@@ -3,17 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use reports::{Cell, Column, Table};
-use serde::Deserialize;
 use serde_json::json;
 
 use super::{counts, print};
-use crate::config::run::RunConfig;
+use crate::checks::losses::Gates;
+use crate::checks::recorded::file;
 use crate::error::{HarnessError, Result};
-use crate::guard::recorded;
-use crate::runs::record::RunRecord;
+
 use crate::runs::runner::{Runner, RunnerOptions};
-use crate::train::recorder::METRICS_FILE;
-use crate::{input, statistics, thresholds};
 
 /// Arguments of `regress`.
 #[derive(Debug, clap::Args)]
@@ -48,106 +45,11 @@ pub struct Args {
     json: bool,
 }
 
-/// The gates file.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Gates {
-    /// Arithmetic of the recording machine (`guard::recorded::arithmetic`).
-    arithmetic: String,
-    /// Seed whose losses are judged.
-    seed: u64,
-    /// Keys of every run.
-    run: toml::Table,
-    /// One training per entry.
-    training: Vec<Training>,
-}
-
-/// One short training.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Training {
-    name: String,
-    family: String,
-    #[serde(default)]
-    run: toml::Table,
-    #[expect(dead_code, reason = "says how the bands were measured; read by people")]
-    seeds: usize,
-    #[expect(dead_code, reason = "the reason for the gate; read by people")]
-    reason: String,
-    /// Training losses of the first steps.
-    #[serde(default)]
-    first: Vec<FirstStep>,
-    /// Bands along the training.
-    #[serde(default)]
-    band: Vec<Band>,
-}
-
-/// Training loss of one of the first steps, before the training has enlarged any rounding.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FirstStep {
-    step: u64,
-    /// Loss of the judged seed when it was recorded.
-    recorded_nats: f64,
-    /// How far a learning rate one f32 rounding higher moves that loss.
-    rounding_nats: f64,
-}
-
-impl FirstStep {
-    fn limits(&self, here: bool) -> (f64, f64) {
-        let allowed = &thresholds::committed().short_trainings;
-        let least = allowed.first_rounding_min_nats.value;
-        near(self.recorded_nats, self.rounding_nats.max(least), here)
-    }
-}
-
-/// A recorded loss and so many roundings around it.
-fn near(recorded_nats: f64, rounding_nats: f64, here: bool) -> (f64, f64) {
-    let allowed = &thresholds::committed().short_trainings;
-    let roundings = if here { &allowed.roundings } else { &allowed.roundings_elsewhere };
-    let half = roundings.value * rounding_nats;
-    (recorded_nats - half, recorded_nats + half)
-}
-
-/// Mean and standard deviation over seeds of the held-out loss after `step` steps.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Band {
-    step: u64,
-    loss_nats_mean: f64,
-    loss_nats_sd: f64,
-    /// Loss of the judged seed when the bands were recorded.
-    recorded_nats: f64,
-    /// How far a learning rate one f32 rounding higher moves that loss.
-    rounding_nats: f64,
-}
-
-impl Band {
-    /// What is allowed: within the seeds' band, and as close to the recorded loss of this very
-    /// seed as `roundings` times what rounding does.
-    fn limits(&self, here: bool) -> (f64, f64) {
-        let allowed = &thresholds::committed().short_trainings;
-        let half = allowed.sigmas.value * self.loss_nats_sd;
-        let rounding = self.rounding_nats.max(allowed.rounding_min_nats.value);
-        let (low, high) = near(self.recorded_nats, rounding, here);
-        ((self.loss_nats_mean - half).max(low), (self.loss_nats_mean + half).min(high))
-    }
-}
-
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
-    let mut gates = read(&args.gates)?;
+    let mut gates = Gates::read(&args.gates)?;
     if let Some(family) = &args.family {
-        let families: Vec<String> =
-            gates.training.iter().map(|training| training.family.clone()).collect();
-        gates.training.retain(|training| training.family == *family);
-        if gates.training.is_empty() {
-            let path = args.gates.display();
-            return Err(HarnessError::NothingSelected(format!(
-                "no training of '{family}'\nhint: {path} has trainings of {}",
-                families.join(", ")
-            )));
-        }
+        gates.only(family, &args.gates)?;
     }
     let temporary;
     let folder = if let Some(folder) = &args.out {
@@ -159,113 +61,15 @@ pub fn run(args: &Args) -> Result<()> {
     let jobs = counts::jobs(args.jobs)?;
     let options = RunnerOptions { folder: folder.to_owned(), jobs, threads: None, quiet: true };
     let runner = Runner::new(options, crate::train::stop::on_signal()?);
-    match args.measure {
-        Some(seeds) => measure(&gates, &args.sets, seeds, (&runner, folder)),
-        None => judge(&gates, args, &runner, folder),
+    let Some(seeds) = args.measure else { return judge(&gates, args, (&runner, folder)) };
+    print(&format!("arithmetic = \"{}\"\n", file::arithmetic()?))?;
+    for training in &gates.training {
+        print(&gates.measure(training, (seeds, &args.sets), (&runner, folder))?)?;
     }
+    Ok(())
 }
 
-fn read(path: &Path) -> Result<Gates> {
-    let text = input::text(path, input::TEXT_BYTES_MAX).map_err(|error| {
-        let hint = "ci/gates.toml of the repository is one: run this at its root";
-        HarnessError::input(path, error.to_string(), hint)
-    })?;
-    toml::from_str(&text).map_err(|error| {
-        HarnessError::config(
-            format!("{}: {}", path.display(), error.to_string().trim_end()),
-            "compare with ci/gates.toml of the repository",
-        )
-    })
-}
-
-fn config(
-    gates: &Gates,
-    training: &Training,
-    (seed, sets): (u64, &[String]),
-    runner: &Runner,
-) -> Result<RunConfig> {
-    let seeds = toml::Table::from_iter([
-        ("seed".to_owned(), toml::Value::Integer(seed as i64)),
-        ("data_seed".to_owned(), toml::Value::Integer(seed as i64)),
-    ]);
-    let layers = vec![gates.run.clone(), training.run.clone(), seeds];
-    let mut run = RunConfig::resolve(&training.family, layers, sets)?;
-    run.model = run.model.with_vocab(runner.corpus(&run.data)?.vocabulary().size);
-    run.validate()?;
-    Ok(run)
-}
-
-/// A loss beside what is allowed of it.
-struct Judged {
-    what: &'static str,
-    step: u64,
-    /// `None` if the run diverged.
-    loss_nats: Option<f64>,
-    recorded_nats: f64,
-    limits: (f64, f64),
-}
-
-impl Judged {
-    fn inside(&self) -> bool {
-        self.loss_nats.is_some_and(|loss| (self.limits.0..=self.limits.1).contains(&loss))
-    }
-
-    fn json(&self, training: &str) -> serde_json::Value {
-        let Self { what, step, loss_nats, recorded_nats, limits: (low, high) } = self;
-        json!({
-            "training": training, "loss": what, "step": step, "loss_nats": loss_nats,
-            "low": low, "high": high, "recorded_nats": recorded_nats, "inside": self.inside(),
-        })
-    }
-}
-
-/// Every recorded loss of `training` beside that of `record`, whose folder is below `folder`.
-fn compare(
-    training: &Training,
-    record: &RunRecord,
-    (folder, here): (&Path, bool),
-) -> Result<Vec<Judged>> {
-    let first = training_losses(folder, record)?;
-    let of_step = |losses: &[(u64, f64)], wanted: u64| {
-        let found = losses.iter().find(|(step, _)| *step == wanted);
-        found.filter(|_| record.divergence.is_none()).map(|(_, loss)| *loss)
-    };
-    let early = training.first.iter().map(|recorded| Judged {
-        what: "training",
-        step: recorded.step,
-        loss_nats: of_step(&first, recorded.step),
-        recorded_nats: recorded.recorded_nats,
-        limits: recorded.limits(here),
-    });
-    let late = training.band.iter().map(|band| Judged {
-        what: "held-out",
-        step: band.step,
-        loss_nats: of_step(&record.evaluations, band.step),
-        recorded_nats: band.recorded_nats,
-        limits: band.limits(here),
-    });
-    Ok(early.chain(late).collect())
-}
-
-/// `(step, loss)` of every training step with targets of `record`, whose folder is below `folder`.
-fn training_losses(folder: &Path, record: &RunRecord) -> Result<Vec<(u64, f64)>> {
-    let path = folder.join("runs").join(&record.id).join(METRICS_FILE);
-    let damaged = |error: csv::Error| {
-        HarnessError::input(&path, error.to_string(), "delete the run folder and run again")
-    };
-    let mut reader = csv::Reader::from_path(&path).map_err(damaged)?;
-    let rows = reader.deserialize::<(u64, u64, Option<f64>, f64, f64, f64)>();
-    let losses = rows.map(|row| row.map(|(step, _, loss, ..)| Some((step, loss?))));
-    losses.filter_map(|row| row.map_err(damaged).transpose()).collect()
-}
-
-fn judge(gates: &Gates, args: &Args, runner: &Runner, folder: &Path) -> Result<()> {
-    let runs = gates
-        .training
-        .iter()
-        .map(|training| config(gates, training, (gates.seed, &args.sets), runner))
-        .collect::<Result<Vec<_>>>()?;
-    let records = runner.run_all(&runs)?;
+fn judge(gates: &Gates, args: &Args, place: (&Runner, &Path)) -> Result<()> {
     let mut table = Table::new(
         "regress",
         "Short trainings against bands measured from seeds and from rounding",
@@ -280,10 +84,9 @@ fn judge(gates: &Gates, args: &Args, runner: &Runner, folder: &Path) -> Result<(
             Column::text("verdict", "verdict"),
         ],
     );
-    let here = recorded::arithmetic()? == gates.arithmetic;
     let (mut outside, mut rows) = (Vec::new(), Vec::new());
-    for (training, record) in gates.training.iter().zip(&records) {
-        for judged in compare(training, record, (folder, here))? {
+    for (training, losses) in gates.judge(&args.sets, place)? {
+        for judged in losses {
             let distance = judged.loss_nats.map(|loss| loss - judged.recorded_nats);
             table.push(vec![
                 Cell::text(&training.name),
@@ -317,84 +120,4 @@ fn append(path: &Path, text: &str) -> Result<()> {
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
     let mut file = file.map_err(HarnessError::io(path))?;
     writeln!(file, "\n{text}").map_err(HarnessError::io(path))
-}
-
-/// Training steps whose losses are recorded.
-const FIRST_STEPS: [u64; 6] = [1, 5, 10, 20, 40, 50];
-
-/// Prints bands: losses of seeds 1 to `seeds`, and of the judged seed with a learning rate that is
-/// one f32 rounding higher, which shows how far roundings are carried.
-fn measure(
-    gates: &Gates,
-    sets: &[String],
-    seeds: u64,
-    (runner, folder): (&Runner, &Path),
-) -> Result<()> {
-    print(&format!("arithmetic = \"{}\"\n", recorded::arithmetic()?))?;
-    for training in &gates.training {
-        let runs = (1..=seeds)
-            .map(|seed| config(gates, training, (seed, sets), runner))
-            .collect::<Result<Vec<_>>>()?;
-        let records = runner.run_all(&runs)?;
-        let judged = config(gates, training, (gates.seed, sets), runner)?;
-        let mut rounded = judged.clone();
-        rounded.train.learning_rate *= 1.0 + f64::from(f32::EPSILON);
-        let pair = runner.run_all(&[judged, rounded])?;
-        print(&format!("# {}", training.name))?;
-        let early = [training_losses(folder, &pair[0])?, training_losses(folder, &pair[1])?];
-        for (&(step, recorded), (_, rounded)) in early[0].iter().zip(&early[1]) {
-            if FIRST_STEPS.contains(&step) {
-                print(&format!(
-                    "[[training.first]]\nstep = {step}\nrecorded_nats = {recorded:.9}\n\
-                     rounding_nats = {:.1e}\n",
-                    (rounded - recorded).abs()
-                ))?;
-            }
-        }
-        for (place, &(step, recorded)) in pair[0].evaluations.iter().enumerate() {
-            let loss = |record: &RunRecord| record.evaluations.get(place).map(|(_, loss)| *loss);
-            let losses: Vec<f64> = records.iter().filter_map(loss).collect();
-            let mean = statistics::mean(&losses).unwrap_or(f64::NAN);
-            let deviation = statistics::standard_deviation(&losses).unwrap_or(f64::NAN);
-            let rounding = loss(&pair[1]).map_or(f64::NAN, |other| (other - recorded).abs());
-            print(&format!(
-                "[[training.band]]\nstep = {step}\nloss_nats_mean = {mean:.4}\n\
-                 loss_nats_sd = {deviation:.4}\nrecorded_nats = {recorded:.6}\n\
-                 rounding_nats = {rounding:.1e}\n"
-            ))?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Largest change of a first training loss of seed 1, in nats, by each of three changes that
-    /// held-out losses after a hundred steps hide among roundings (ci/README.md).
-    const SEEN: [(&str, [f64; 3]); 4] = [
-        ("pt", [1.5e-2, 1.2e-3, 8.9e-3]),
-        ("bert", [5.0e-3, 7.8e-3, 6.6e-5]),
-        ("preln", [1.5e-2, 1.6e-2, 1.2e-4]),
-        ("ut", [1.0e-2, 5.6e-3, 8.1e-5]),
-    ];
-
-    #[test]
-    fn golden_first_losses_leave_no_room_for_a_wrong_rate_clip_or_decay() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/gates.toml");
-        let gates = read(&path).unwrap();
-        for (name, changes) in SEEN {
-            let training = gates.training.iter().find(|training| training.name == name).unwrap();
-            assert_eq!(
-                training.first.iter().map(|first| first.step).collect::<Vec<_>>(),
-                FIRST_STEPS
-            );
-            let half = |first: &FirstStep| first.limits(true).1 - first.recorded_nats;
-            let widest = training.first.iter().map(half).fold(0.0, f64::max);
-            for change in changes {
-                assert!(change > 2.0 * widest, "{name}: {change} is hardly outside {widest}");
-            }
-        }
-    }
 }

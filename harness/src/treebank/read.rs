@@ -7,11 +7,11 @@ use rayon::prelude::*;
 
 use super::arcs::{DIRECTIONS, Direction, Gold, Hits, strongest_heads};
 use super::conllu::Sentence;
+use crate::checks::recorded::subject::Subject;
 use crate::config::model::ModelConfig;
 use crate::config::run::RunConfig;
 use crate::corpus::Tokenizer;
 use crate::error::{HarnessError, Result};
-use crate::guard::subject::Subject;
 use crate::whitebox::TOKENS_MAX;
 use crate::whitebox::reading::Lens;
 use crate::whitebox::words::{Square, members};

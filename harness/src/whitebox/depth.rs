@@ -1,9 +1,9 @@
 //! A trained model at another number of iterations than it was trained with.
 
+use crate::checks::recorded::subject::with_depth;
 use crate::config::model::ModelConfig;
 use crate::config::run::RunConfig;
 use crate::error::{HarnessError, Result};
-use crate::guard::subject::with_depth;
 use crate::weights::{Origin, fold};
 
 /// The table of UT that has a row per step.

@@ -7,11 +7,11 @@ use models::architecture::{Architecture, Probe, TensorBatch, Weights, tensors};
 use models::batch::{Batch, Target};
 use models::layers;
 
+use crate::checks::recorded::subject::Subject;
 use crate::config::data::{TokenizerConfig, TokenizerKind};
 use crate::config::run::RunConfig;
 use crate::corpus::{Tokenizer, TokenizerRecord};
 use crate::error::{HarnessError, Result};
-use crate::guard::subject::Subject;
 use crate::weights::{KnownWeights, finite, run_folder};
 
 /// Tokens of one text that are read at most: attention needs memory for all pairs of them.

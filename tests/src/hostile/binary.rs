@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use harness::checks::known_answers;
 use harness::config::model::ModelConfig;
-use harness::parity;
 use harness::train::checkpoint::{self, SnapshotView};
 use harness::weights::{self, Origin, StandardWeights};
 use models::family::FamilyConfig;
@@ -60,7 +60,7 @@ pub(super) fn known_answer(_: usize, bytes: &[u8]) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("damaged.safetensors");
     fs::write(&path, bytes).expect("a file of it");
-    let _ = parity::check(&path);
+    let _ = known_answers::check(&path);
 }
 
 pub(super) fn weight_samples() -> &'static [Vec<u8>] {

@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use harness::guard::cells::{self, Cell, CellData, RECORDED_STEPS, Variant};
-use harness::guard::golden::{self, Extent};
-use harness::guard::properties::Tables;
-use harness::guard::subject::Subject;
-use harness::guard::{recorded, tables};
-use harness::{thresholds, workers};
+use harness::checks::recorded::cells::{self, Cell, CellData, RECORDED_STEPS, Variant};
+use harness::checks::recorded::golden::{self, Extent};
+use harness::checks::recorded::properties::Tables;
+use harness::checks::recorded::subject::Subject;
+use harness::checks::recorded::{file, tables};
+use harness::checks::thresholds;
+use harness::workers;
 use models::parametrization::Parametrization;
 
 fn folder() -> PathBuf {
@@ -22,13 +23,13 @@ fn data() -> &'static CellData {
 }
 
 fn check(family: &str) {
-    let recorded = recorded::read(&folder(), family).unwrap();
+    let recorded = file::read(&folder(), family).unwrap();
     let expected: Vec<Cell> =
         cells::all().into_iter().filter(|cell| cell.family == family).collect();
     let found: Vec<Cell> = recorded.cell.iter().map(|record| record.cell.clone()).collect();
     assert_eq!(found, expected, "crossscale bless --write records the cells anew");
     assert_eq!(recorded.batches, data().hash(), "tokenizer, order or masks of batches changed");
-    let same = recorded.provenance.arithmetic == recorded::arithmetic().unwrap();
+    let same = recorded.provenance.arithmetic == file::arithmetic().unwrap();
     let found = workers::map(&recorded.cell, |old| {
         let table = Parametrization::built_in(&old.cell.table)?;
         let new = golden::compute(&old.cell, &table, data(), Extent::Whole, &|_| {})?;

@@ -24,9 +24,9 @@
 
 use baselines::BertConfig;
 
+use harness::checks::recorded::subject::Subject;
+use harness::checks::recorded::trace::loss_and_gradients;
 use harness::config::model::{ComputePath, ModelConfig};
-use harness::guard::subject::Subject;
-use harness::guard::trace::loss_and_gradients;
 use models::batch::{Batch, Target};
 use models::parametrization::Parametrization;
 use models::pt2026::Pt2026Config;

@@ -1,12 +1,12 @@
 //! Invariants of the parametrization tables on random small models (rules 1 to 8 of the table in
 //! `tests/README.md`).
 
+use harness::checks::recorded::cells::FORMS;
+use harness::checks::recorded::properties::{self, EQUIVALENT, Tables, Trial, VARIABLE_SHRINKAGE};
+use harness::checks::recorded::subject::{Subject, tied, with_depth, zero_readout};
+use harness::checks::recorded::{Findings, cells};
 use harness::config::model::ModelConfig;
 use harness::config::train::{ScheduleConfig, TrainConfig};
-use harness::guard::cells::FORMS;
-use harness::guard::properties::{self, EQUIVALENT, Tables, Trial, VARIABLE_SHRINKAGE};
-use harness::guard::subject::{Subject, tied, with_depth, zero_readout};
-use harness::guard::{Findings, cells};
 use models::batch::{Batch, Target};
 use models::parametrization::Parametrization;
 use models::random::{Purpose, Stream};

@@ -2,10 +2,10 @@
 
 use baselines::blocks::PositionStart;
 use baselines::{BertConfig, UtConfig};
+use harness::checks::recorded::subject::{Subject, resolve};
+use harness::checks::recorded::{cells, properties};
 use harness::config::model::ModelConfig;
 use harness::config::run::RunConfig;
-use harness::guard::subject::{Subject, resolve};
-use harness::guard::{cells, properties};
 use harness::weights;
 use models::parameters::sinusoid;
 use models::parametrization::Parametrization;

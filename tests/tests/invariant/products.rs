@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor};
-use harness::guard::cells;
-use harness::guard::subject::architecture;
+use harness::checks::recorded::cells;
+use harness::checks::recorded::subject::architecture;
 use models::architecture::{Architecture, Probe, TensorBatch, Weights};
 use models::batch::{Batch, Target};
 use models::gradient_check::autograd_gradients;

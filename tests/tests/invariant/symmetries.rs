@@ -2,9 +2,9 @@
 //! not change, and what it must.
 
 use candle_core::{D, DType, Device, Tensor};
+use harness::checks::recorded::cells;
+use harness::checks::recorded::subject::{architecture, with_depth};
 use harness::config::model::{ComputePath, ModelConfig};
-use harness::guard::cells;
-use harness::guard::subject::{architecture, with_depth};
 use models::architecture::{Architecture, NoProbe, Probe, TensorBatch, Weights};
 use models::batch::{Batch, DropoutKey, Target};
 use models::family::FamilyConfig;

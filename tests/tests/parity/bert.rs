@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use harness::parity::{self, FileReport, Precision};
+use harness::checks::known_answers::{self, FileReport, Precision};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -14,7 +14,7 @@ fn recorded() -> PathBuf {
 
 #[test]
 fn parity_bert_hidden_states_logits_loss_and_gradients() {
-    let report = parity::check(&recorded()).unwrap();
+    let report = known_answers::check(&recorded()).unwrap();
     assert_eq!(report.family, "bert");
     for precision in Precision::ALL {
         let of_precision = report.tensors.iter().filter(|tensor| tensor.precision == precision);
@@ -71,7 +71,7 @@ impl Edited {
         let file = tempfile::NamedTempFile::new().unwrap();
         let bytes = safetensors::serialize(views, Some(metadata)).unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        parity::check(file.path())
+        known_answers::check(file.path())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the comparison says about files that are wrong, changed or merely different.
 
 use crossscale_tests::known_answer::{Edited, shipped};
-use harness::parity::{FileReport, Precision, check};
+use harness::checks::known_answers::{FileReport, Precision, check};
 use harness::{HarnessError, Result};
 
 const SHIPPED: &str = "pt2026/exact_rope";

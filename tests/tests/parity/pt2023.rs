@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use harness::parity::{self, Precision};
+use harness::checks::known_answers::{self, Precision};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -13,7 +13,7 @@ fn folder() -> PathBuf {
 
 /// Every tensor of the file agrees in both precisions.
 fn agrees(name: &str) {
-    let report = parity::check(&folder().join(format!("{name}.safetensors"))).unwrap();
+    let report = known_answers::check(&folder().join(format!("{name}.safetensors"))).unwrap();
     assert_eq!(report.family, "pt2023");
     for precision in Precision::ALL {
         // out, grad.unary and the gradient of a ternary factor at least.
@@ -91,7 +91,7 @@ fn edited(
 #[test]
 fn parity_pt2023_missing_keys_and_tensors_are_named() {
     let scratch = tempfile::tempdir().unwrap();
-    let message = |path: &Path| parity::check(path).unwrap_err().to_string();
+    let message = |path: &Path| known_answers::check(path).unwrap_err().to_string();
     for key in ["d_model", "n_head", "n_iter", "dists", "use_td"] {
         let path = edited("uv", scratch.path(), |metadata, _| {
             metadata.remove(key).unwrap();
@@ -138,7 +138,7 @@ fn parity_pt2023_a_false_configuration_disagrees() {
         let path = edited("uv", scratch.path(), |metadata, _| {
             metadata.insert(key.to_owned(), value.to_owned());
         });
-        assert!(!parity::check(&path).unwrap().agrees(), "{key} = {value} changes nothing");
+        assert!(!known_answers::check(&path).unwrap().agrees(), "{key} = {value} changes nothing");
     }
 }
 
@@ -151,5 +151,5 @@ fn parity_pt2023_names_of_file_and_case_do_not_matter() {
             metadata.insert(key.to_owned(), value.to_owned());
         }
     });
-    assert!(parity::check(&path).unwrap().agrees());
+    assert!(known_answers::check(&path).unwrap().agrees());
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use harness::parity::{self, KnownAnswer, MlmCase, Precision};
+use harness::checks::known_answers::{self, KnownAnswer, MlmCase, Precision};
 use models::engine::Engine;
 use models::family::parametrise;
 use models::gradient_check::relative_error;
@@ -16,7 +16,7 @@ fn file(name: &str) -> PathBuf {
 
 /// Every tensor of the file agrees, in each of `precisions`.
 fn agrees(name: &str, precisions: &[Precision]) {
-    let report = parity::check(&file(name)).unwrap();
+    let report = known_answers::check(&file(name)).unwrap();
     assert_eq!(report.family, "pt");
     for &precision in precisions {
         let compared = report.tensors.iter().filter(|tensor| tensor.precision == precision);
@@ -75,7 +75,7 @@ fn parity_pt2026_fused_path() {
     ];
     for name in names {
         let file = KnownAnswer::read(&file(name)).unwrap();
-        let config = parity::pt2026::config(&file).unwrap();
+        let config = known_answers::pt2026::config(&file).unwrap();
         let batch = MlmCase::read(&file, config.vocab).unwrap().batch;
         let built = parametrise(&config, &config, &table).unwrap();
         let layout = &built.base_layout;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use harness::parity::{self, Precision};
+use harness::checks::known_answers::{self, Precision};
 
 #[test]
 fn parity_transformers_hidden_states_logits_loss_and_gradients() {
@@ -17,7 +17,7 @@ fn parity_transformers_hidden_states_logits_loss_and_gradients() {
         ("ut_injection", 4, 14 + 16),
         ("ut_looped", 4, 13 + 16),
     ] {
-        let report = parity::check(&folder.join(format!("{name}.safetensors"))).unwrap();
+        let report = known_answers::check(&folder.join(format!("{name}.safetensors"))).unwrap();
         for precision in Precision::ALL {
             let compared = report.tensors.iter().filter(|tensor| tensor.precision == precision);
             let names: Vec<_> = compared.map(|tensor| tensor.name.as_str()).collect();

@@ -1,7 +1,7 @@
 //! `crossscale judge coordcheck`.
 
 use super::Common;
-use crate::coordcheck::Verdict;
+use crate::checks::coordinates::Verdict;
 use crate::error::{HarnessError, Result};
 use crate::judge::coordcheck::{self, ACCEPT, Question};
 

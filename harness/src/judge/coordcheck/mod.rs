@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use super::names::{Mapping, Selection};
 use super::notes::Notes;
 use super::runs::Cell;
-use crate::coordcheck::Verdict;
+use crate::checks::coordinates::Verdict;
 use crate::statistics::{GroupedSlope, grouped_slope};
 
 /// Half-width of the band around the expected slope, per octave of width.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::report::{Page, interval_cells, interval_columns, with_interval};
 use super::{Activations, Finding, Question, StepFinding, rule};
-use crate::coordcheck::Verdict;
+use crate::checks::coordinates::Verdict;
 use crate::error::Result;
 
 /// Most sites drawn, the failing ones first.

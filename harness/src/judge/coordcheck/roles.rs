@@ -2,9 +2,9 @@
 
 /// Exponent of width expected of `quantity` (`activation` where there is none) of a tensor with
 /// this `role`; `None` for words that are not known. The table is that of
-/// [`crate::coordcheck`]: activations are flat; weights of hidden matrices start with -1/2, of
-/// decoders with -1; gradients fall as -1 except those of decoders; updates are flat for vectors
-/// and tables, -1 for matrices.
+/// [`crate::checks::coordinates`]: activations are flat; weights of hidden matrices start with
+/// -1/2, of decoders with -1; gradients fall as -1 except those of decoders; updates are flat for
+/// vectors and tables, -1 for matrices.
 pub fn expected(role: &str, quantity: &str) -> Option<f64> {
     let role = role.to_lowercase();
     let vector = ["input", "embedding", "bias", "gain", "norm"].contains(&role.as_str());

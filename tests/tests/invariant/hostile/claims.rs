@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use harness::checks::known_answers;
 use harness::config::data::{DataConfig, PathsConfig, Source};
 use harness::corpus::Corpus;
-use harness::parity;
 use harness::train::checkpoint;
 use models::family::FamilyConfig;
 use models::pt2026::Pt2026Config;
@@ -34,7 +34,10 @@ fn invariant_hostile_sizes_are_not_believed() {
     ] {
         let path = folder.path().join("claims.safetensors");
         fs::write(&path, &bytes).unwrap();
-        assert!(parity::check(&path).is_err(), "a known answer of an impossible size was read");
+        assert!(
+            known_answers::check(&path).is_err(),
+            "a known answer of an impossible size was read"
+        );
         assert!(checkpoint::load(&path, &layout, "hash").is_err(), "so was a checkpoint");
     }
 }

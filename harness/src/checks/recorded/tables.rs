@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::properties::Tables;
 use super::subject::{resolve, with_depth};
 use super::{Findings, cells};
+use crate::checks::thresholds;
 use crate::error::{HarnessError, Result};
 use crate::input;
-use crate::thresholds;
 
 /// Name of the recorded file below `golden/`.
 pub const FILE: &str = "parametrizations.toml";

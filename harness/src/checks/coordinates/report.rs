@@ -12,8 +12,8 @@ use super::plan::Plan;
 use super::row::{Kind, Row};
 use super::slope::{Fit, LineKey, NoSlope, Slope};
 use super::verdict::{Line, Verdict, logged};
+use crate::checks::thresholds;
 use crate::error::{HarnessError, Result};
-use crate::thresholds;
 
 /// Most failing lines printed in a message; the CSV has all.
 const FAILURES_SHOWN: usize = 40;
@@ -182,7 +182,7 @@ fn summary_table(lines: &[Line], plan: &Plan) -> Result<Table> {
     columns.push(Column::text("interval", "interval at the end"));
     columns.push(Column::text("verdict", "worst verdict"));
     let mut table = Table::new("coordcheck", "Slope per octave of width", columns).with_rule(
-        "The rule is in harness/src/coordcheck/verdict.rs, its numbers with reasons in \
+        "The rule is in harness/src/checks/coordinates/verdict.rs, its numbers with reasons in \
              thresholds.toml.",
     );
     let same = |a: &Line, b: &Line| {

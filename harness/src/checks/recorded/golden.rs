@@ -9,9 +9,9 @@ use super::activations::{SiteStatistics, StatisticsProbe};
 use super::cells::{Cell, CellData, RECORDED_STEPS, SEED};
 use super::subject::Subject;
 use super::trace::{self, Number};
+use crate::checks::thresholds;
 use crate::config::model::{ComputePath, ModelConfig};
 use crate::error::Result;
-use crate::thresholds;
 use crate::train::{BatchSource, EvaluationBatch, Observer, StepMetrics, TrainJob};
 
 /// Numbers of one cell.
@@ -247,7 +247,7 @@ fn place_of(done: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::cells;
+    use crate::checks::recorded::cells;
 
     #[test]
     fn invariant_a_trace_takes_the_steps_of_the_trainer() {

@@ -1,17 +1,19 @@
 //! Every rule of a table changed in turn, and which checks notice.
 
+pub mod coordinates;
+
 use models::parametrization::{Parametrization, Resolved};
 
-use super::cells::{self, Cell, CellData, Variant};
-use super::coordinates::CoordinateBench;
-use super::golden::{self, CellRecord, Extent};
-use super::properties::{self, EQUIVALENT, Tables, Trial, VARIABLE_SHRINKAGE};
-use super::tables::{self, RecordedTables};
-use super::{Findings, recorded, subject};
+use super::recorded::cells::{self, Cell, CellData, Variant};
+use super::recorded::golden::{self, CellRecord, Extent};
+use super::recorded::properties::{self, EQUIVALENT, Tables, Trial, VARIABLE_SHRINKAGE};
+use super::recorded::tables::{self, RecordedTables};
+use super::recorded::{Findings, file, subject};
 use crate::config::model::ModelConfig;
 use crate::config::train::TrainConfig;
 use crate::error::Result;
 use crate::workers;
+use coordinates::CoordinateBench;
 
 /// One rule changed.
 #[derive(Debug, Clone)]
@@ -153,8 +155,8 @@ impl Bench {
     /// `coordinates`: also measure slopes over width, which takes seconds per mutation.
     pub fn load(golden: &std::path::Path, coordinates: bool) -> Result<Self> {
         let mut recorded = Vec::new();
-        for family in super::cells::FAMILIES {
-            recorded.extend(recorded::read(golden, family)?.cell);
+        for family in cells::FAMILIES {
+            recorded.extend(file::read(golden, family)?.cell);
         }
         Ok(Self {
             tables: Tables::built_in()?,

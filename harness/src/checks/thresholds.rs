@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::coordcheck::Class;
+use crate::checks::coordinates::Class;
 use crate::error::{HarnessError, Result};
 
 const TEXT: &str = include_str!("thresholds.toml");

@@ -9,10 +9,10 @@ use models::parametrization::{Parametrization, Rule};
 use super::Findings;
 use super::subject::{Subject, resolve};
 use super::trace::{self, train};
+use crate::checks::thresholds::{self, Invariants};
 use crate::config::model::ModelConfig;
 use crate::config::train::TrainConfig;
 use crate::error::{HarnessError, Result};
-use crate::thresholds::{self, Invariants};
 use crate::train::optimiser::{AdamConstants, AdamW, groups};
 use crate::train::schedule::Schedule;
 

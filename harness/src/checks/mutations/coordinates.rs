@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use models::parametrization::Parametrization;
 
-use super::mutation::Outcome;
-use crate::coordcheck::{Bench, LineKey, Plan, Tier, Verdict, judge};
+use super::Outcome;
+use crate::checks::coordinates::{Bench, LineKey, Plan, Tier, Verdict, judge};
 use crate::error::Result;
 
 /// Widths: four octaves are for verdicts on a table, three show that a rule was changed.

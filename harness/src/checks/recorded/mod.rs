@@ -9,11 +9,9 @@
 
 pub mod activations;
 pub mod cells;
-pub mod coordinates;
+pub mod file;
 pub mod golden;
-pub mod mutation;
 pub mod properties;
-pub mod recorded;
 pub mod subject;
 pub mod tables;
 pub mod trace;

@@ -225,7 +225,7 @@ impl Training {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coordcheck::plan::Tier;
+    use crate::checks::coordinates::plan::Tier;
     use crate::corpus::{CorpusSource, Split};
     use crate::train::{self, Observer, StepMetrics, TrainJob};
 

@@ -25,8 +25,8 @@ use super::plan::Plan;
 use super::row::Row;
 use super::sites::{Class, weight_exponent};
 use super::slope::{Fit, LineKey, NoSlope, Slope, fit};
+use crate::checks::thresholds::{self, CoordinateCheck, Rule};
 use crate::error::Result;
-use crate::thresholds::{self, CoordinateCheck, Rule};
 
 /// A rule that settles at this step never fails in that direction.
 const NEVER: u64 = 1_000_000;
