@@ -32,6 +32,7 @@ pub mod kernels;
 pub mod layers;
 pub mod parameters;
 pub mod parametrization;
+pub mod precision;
 pub mod pt2023;
 pub mod pt2026;
 pub mod random;

@@ -1,5 +1,7 @@
 //! Work that can be cut in two, run over the caller's thread pool.
 
+use models::fused::rounding;
+
 /// A number of independent pieces of work, each with its own memory.
 pub(super) trait Divide: Sized + Send {
     /// Number of pieces.
@@ -28,6 +30,8 @@ pub(super) fn for_each<D: Divide>(work: D, task: &(impl Fn(D) + Sync)) {
         for_each(first, task);
         for_each(second, task);
     } else {
-        rayon::join(|| for_each(first, task), || for_each(second, task));
+        let operands = rounding::current();
+        let half = |work| rounding::with(operands, || for_each(work, task));
+        rayon::join(|| half(first), || half(second));
     }
 }

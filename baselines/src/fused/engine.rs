@@ -5,7 +5,8 @@ use models::engine::{BatchLoss, BatchShape, Engine, MemoryPart};
 use models::error::{ModelError, Result};
 use models::fused::buffer::Buffer;
 use models::fused::stage::{Stage, enter};
-use models::fused::{parallel, rows};
+use models::fused::{parallel, rounding, rows};
+use models::precision::Precision;
 
 use super::head::{HeadOutput, logits_stride};
 use super::memory::{Division, stride};
@@ -165,8 +166,12 @@ impl Workspace {
             let (mut share, later) = rest.divide(count);
             rest = later;
             let arenas = &mut self.arenas.as_mut_slice()[..count * stride];
-            run_forward(share.reborrow(), (arenas, stride));
+            let precision = pass.plan.precision;
+            rounding::with(precision.forward(), || {
+                run_forward(share.reborrow(), (arenas, stride));
+            });
             let Some(gradients) = gradients.as_deref_mut() else { continue };
+            let _rounding = rounding::enter(precision.backward());
             if pass.plan.checkpoints() {
                 run_blocks_backward(share, (arenas, stride), gradients);
             } else {
@@ -231,6 +236,16 @@ impl FusedEngine {
         self
     }
 
+    /// With operands of products rounded as `precision` says.
+    ///
+    /// # Errors
+    /// Together with recomputation, which is not taught to round.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
+        precision.without_recomputation(self.prepared.plan.recompute)?;
+        self.prepared.plan.precision = precision;
+        Ok(self)
+    }
+
     pub(super) fn plan(&self) -> &Plan {
         &self.prepared.plan
     }
@@ -263,7 +278,8 @@ impl FusedEngine {
                 Some(gradients) => {
                     clear(gradients);
                     workspace.run(&pass, Some(&mut *gradients));
-                    workspace.finish(&pass, gradients);
+                    let backward = prepared.plan.precision.backward();
+                    rounding::with(backward, || workspace.finish(&pass, gradients));
                 }
             }
         });

@@ -6,6 +6,7 @@ use models::architecture::Architecture;
 use models::error::Result;
 use models::fused::panel::packed_len;
 use models::parametrization::Resolved;
+use models::precision::Precision;
 
 use super::order;
 pub(super) use super::parts::{Block, Matrix, Norm, Site, Table, Vector};
@@ -65,6 +66,8 @@ pub(super) struct Plan {
     /// Values are computed again in the backward pass instead of being kept; see
     /// [`checkpoints`](Self::checkpoints) for which.
     pub recompute: bool,
+    /// What operands of products are rounded to.
+    pub precision: Precision,
     /// The last application is computed at predicted positions only; the bits are the same.
     pub restrict_last: bool,
 }
@@ -288,6 +291,7 @@ impl Plan {
             vector_total: build.vector_total,
             packed_total: build.packed_total,
             recompute: false,
+            precision: Precision::F32,
             restrict_last: true,
         })
     }

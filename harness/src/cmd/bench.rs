@@ -135,7 +135,7 @@ fn compute(args: &Args) -> Result<Compute> {
         DeviceKind::Cuda => ComputePath::Reference,
     };
     let path = args.path.unwrap_or(default);
-    let compute = Compute { path, device: args.device, recompute: false };
+    let compute = Compute { path, device: args.device, ..Compute::default() };
     compute.validate()?;
     if args.kernel.is_some() && args.device == DeviceKind::Cuda {
         return Err(HarnessError::config(

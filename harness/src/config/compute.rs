@@ -1,5 +1,6 @@
 //! How a run is computed: path, device, recomputation.
 
+use models::precision::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::model::ComputePath;
@@ -25,6 +26,8 @@ pub struct Compute {
     pub device: DeviceKind,
     /// Whether the backward pass computes values again instead of keeping them.
     pub recompute: bool,
+    /// What operands of matrix products are rounded to.
+    pub precision: Precision,
 }
 
 impl From<ComputePath> for Compute {
@@ -41,6 +44,13 @@ impl Compute {
     pub fn validate(&self) -> Result<()> {
         let reference = "use the reference path: --set path=reference, --path reference of bench";
         let fail = |problem: &str, hint: &str| Err(HarnessError::config(problem, hint));
+        if self.path == ComputePath::Reference && self.precision != Precision::F32 {
+            return fail(
+                "the reference path does not round operands of products",
+                "leave train.precision out, or train with path=fused",
+            );
+        }
+        self.precision.without_recomputation(self.recompute)?;
         match (self.path, self.device, self.recompute) {
             (ComputePath::Fused, DeviceKind::Cuda, _) => {
                 fail("the fused path runs on the CPU only", reference)

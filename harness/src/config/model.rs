@@ -294,13 +294,13 @@ impl ModelConfig {
         compute: &Compute,
         length: usize,
     ) -> Result<BuiltModel> {
-        let again = compute.recompute;
+        let (again, precision) = (compute.recompute, compute.precision);
         match (self, base) {
             (Self::Pt(config), Self::Pt(base)) => {
                 build_family(config, base, table, (compute, length), |built| {
                     let (model, rules) = (&built.model, &built.resolved);
                     let engine = models::pt2026::FusedPt2026::new(model, rules)?;
-                    Ok(Box::new(engine.with_recomputation(again)))
+                    Ok(Box::new(engine.with_recomputation(again).with_precision(precision)?))
                 })
             }
             (Self::Pt2023(config), Self::Pt2023(base)) => {
@@ -315,19 +315,19 @@ impl ModelConfig {
             (Self::Bert(config), Self::Bert(base)) => {
                 build_family(config, base, table, (compute, length), |built| {
                     let engine = FusedEngine::bert(&built.model, &built.resolved)?;
-                    Ok(Box::new(engine.with_recomputation(again)))
+                    Ok(Box::new(engine.with_recomputation(again).with_precision(precision)?))
                 })
             }
             (Self::Preln(config), Self::Preln(base)) => {
                 build_family(config, base, table, (compute, length), |built| {
                     let engine = FusedEngine::preln(&built.model, &built.resolved)?;
-                    Ok(Box::new(engine.with_recomputation(again)))
+                    Ok(Box::new(engine.with_recomputation(again).with_precision(precision)?))
                 })
             }
             (Self::Ut(config), Self::Ut(base)) => {
                 build_family(config, base, table, (compute, length), |built| {
                     let engine = FusedEngine::universal(&built.model, &built.resolved)?;
-                    Ok(Box::new(engine.with_recomputation(again)))
+                    Ok(Box::new(engine.with_recomputation(again).with_precision(precision)?))
                 })
             }
             _ => Err(self.other_family(base)),

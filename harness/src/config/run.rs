@@ -282,7 +282,7 @@ impl RunConfig {
 
     /// How the run is computed.
     pub fn compute(&self) -> Compute {
-        let TrainConfig { device, recompute, .. } = self.train;
-        Compute { path: self.path, device, recompute }
+        let TrainConfig { device, recompute, precision, .. } = self.train;
+        Compute { path: self.path, device, recompute, precision }
     }
 }

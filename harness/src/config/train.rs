@@ -1,5 +1,6 @@
 //! The `[train]` table.
 
+use models::precision::Precision;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -138,6 +139,10 @@ pub struct TrainConfig {
     /// time, the same numbers. Fused path only.
     #[serde(skip_serializing_if = "is_default")]
     pub recompute: bool,
+    /// What operands of matrix products are rounded to: f32 (not at all), split, tf32, fp16,
+    /// half, split-bf16-scores. A trial of what tensor cores would do, slower than f32 on a CPU.
+    #[serde(skip_serializing_if = "is_default")]
+    pub precision: Precision,
     /// Where the model is computed.
     #[serde(skip_serializing_if = "is_default")]
     pub device: DeviceKind,
@@ -170,6 +175,7 @@ impl Default for TrainConfig {
             decay_kind: DecayKind::Decoupled,
             keep_best: false,
             recompute: false,
+            precision: Precision::F32,
             device: DeviceKind::Cpu,
             ranks: 1,
         }

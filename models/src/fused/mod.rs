@@ -23,6 +23,7 @@ pub mod math;
 pub mod panel;
 pub mod parallel;
 pub mod rms_norm;
+pub mod rounding;
 pub mod rows;
 pub mod softmax;
 pub mod stage;

@@ -23,6 +23,7 @@ use std::ops::Range;
 
 use super::buffer::Buffer;
 use super::dispatch::{Level, level};
+use super::rounding::{self, Operands};
 
 /// Columns of one packed panel.
 pub const PANEL: usize = 32;
@@ -138,9 +139,42 @@ fn kernel() -> (Kernel, usize) {
 /// Matrix product of `a` (`rows` x `depth`) and `b` (`depth` x `columns`) into `c`, row-major
 /// with rows `c_stride` apart.
 ///
+/// Operands are read as [`rounding`](super::rounding) says on this thread.
+///
 /// # Panics
 /// If an operand is too short for the sizes.
 pub fn product(
+    sizes: (usize, usize, usize),
+    alpha: f32,
+    a: Left,
+    b: Right,
+    store: Store,
+    c: &mut [f32],
+    c_stride: usize,
+) {
+    let operands = rounding::current();
+    if operands == Operands::Exact {
+        return exact(sizes, alpha, a, b, store, c, c_stride);
+    }
+    let (rows, columns, depth) = sizes;
+    if rows == 0 || columns == 0 || depth == 0 {
+        return exact(sizes, alpha, a, b, store, c, c_stride);
+    }
+    let used = extent((rows, depth), (a.row_stride, a.depth_stride));
+    let a = Left { data: &a.data[..used], ..a };
+    let b = match b {
+        Right::Rows(data, stride) => {
+            Right::Rows(&data[..extent((depth, columns), (stride, 1))], stride)
+        }
+        Right::Packed(data, _) => Right::packed(&data[..packed_len(depth, columns)]),
+    };
+    rounding::product(operands, (a, b), store, |a, b, store| {
+        exact(sizes, alpha, a, b, store, c, c_stride);
+    });
+}
+
+/// [`product`] of operands as they are.
+fn exact(
     (rows, columns, depth): (usize, usize, usize),
     alpha: f32,
     a: Left,

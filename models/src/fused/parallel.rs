@@ -2,16 +2,16 @@
 
 use rayon::prelude::*;
 
-use super::stage;
+use super::{rounding, stage};
 
 /// Runs `task(0..count)`; each index once, in any order. On one thread it is a plain loop.
 pub fn for_each(count: usize, task: impl Fn(usize) + Send + Sync) {
     if count <= 1 || rayon::current_num_threads() == 1 {
         (0..count).for_each(task);
     } else {
-        let stage = stage::current();
+        let (stage, operands) = (stage::current(), rounding::current());
         (0..count).into_par_iter().with_max_len(1).for_each(|index| {
-            let _stage = stage::share(stage);
+            let _inside = (stage::share(stage), rounding::enter(operands));
             task(index);
         });
     }
@@ -27,9 +27,9 @@ pub fn for_each_block<T: Send>(
         data.chunks_mut(block).enumerate().for_each(|(index, block)| task(index, block));
     } else {
         let blocks = data.par_chunks_mut(block).with_max_len(1).enumerate();
-        let stage = stage::current();
+        let (stage, operands) = (stage::current(), rounding::current());
         blocks.for_each(|(index, block)| {
-            let _stage = stage::share(stage);
+            let _inside = (stage::share(stage), rounding::enter(operands));
             task(index, block);
         });
     }
@@ -41,7 +41,8 @@ pub fn in_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     if rayon::current_num_threads() == 1 || rayon::current_thread_index().is_some() {
         work()
     } else {
-        rayon::scope(|_| work())
+        let operands = rounding::current();
+        rayon::scope(|_| rounding::with(operands, work))
     }
 }
 

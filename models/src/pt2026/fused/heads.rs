@@ -6,8 +6,8 @@ use super::plan::Plan;
 use super::rotary::{Move, Table, Turn, move_rows};
 use crate::fused::buffer::Buffer;
 use crate::fused::gemm::{Matrix, MatrixMut, Update, multiply};
-use crate::fused::softmax;
 use crate::fused::stage::{Stage, enter};
+use crate::fused::{rounding, softmax};
 use crate::pt2026::Rope;
 
 /// Turns of the tiles of one model.
@@ -166,6 +166,27 @@ impl Task<'_> {
         softmax::rows(posterior, self.length, plan.posterior_floor_ln);
     }
 
+    /// The posterior as a backward pass computes it again where it reads the tiles less precisely
+    /// than the forward pass did: `exp(k u v^T - L)` with the L of the forward pass.
+    fn posterior_again(&self, tiles: &[f32], posterior: &[f32]) -> Option<Vec<f32>> {
+        let precision = self.plan.precision;
+        if precision.scores_again() == precision.forward() {
+            return None;
+        }
+        let (k, size) = (self.plan.logit_factor, self.length * self.plan.rank);
+        let (u, v) = (self.tile(&tiles[..size]), self.tile(&tiles[size..]).transposed());
+        let mut again = vec![0f32; posterior.len()];
+        for (operands, k, update) in
+            [(precision.forward(), -k, Update::Replace), (precision.scores_again(), k, Update::Add)]
+        {
+            rounding::with(operands, || multiply(k, u, v, update, self.square_mut(&mut again)));
+        }
+        for (again, &p) in again.iter_mut().zip(posterior) {
+            *again = if p > 0.0 { p * again.exp() } else { 0.0 };
+        }
+        Some(again)
+    }
+
     /// Gradient of `projected`'s part of this channel from the gradient of `h`'s part.
     ///
     /// With `a`, `b` the gradients of the two messages and `s` the tile sent to heads:
@@ -181,6 +202,8 @@ impl Task<'_> {
         let (plan, turns) = (self.plan, turns(self.plan));
         let size = self.length * plan.rank;
         let (u, v) = (self.tile(&tiles[..size]), self.tile(&tiles[size..]));
+        let again = self.posterior_again(tiles, posterior);
+        let posterior = again.as_deref().unwrap_or(posterior);
         let p = self.square(posterior);
         let (from_head, rest) = scratch.messages.split_at_mut(size);
         let (from_dependents, rest) = rest.split_at_mut(size);

@@ -10,6 +10,8 @@ mod heads;
 mod lane;
 mod memory;
 mod plan;
+#[cfg(test)]
+mod precision_tests;
 mod rotary;
 mod stages;
 #[cfg(test)]
@@ -28,9 +30,10 @@ use crate::error::Result;
 use crate::fused::buffer::Buffer;
 use crate::fused::elementwise::{add, scale};
 use crate::fused::embedding::{SortedIds, Start, scatter};
-use crate::fused::parallel;
 use crate::fused::stage::{Stage, enter};
+use crate::fused::{parallel, rounding};
 use crate::parametrization::Resolved;
+use crate::precision::Precision;
 
 /// Entries per task when gradients of lanes are added up.
 const SUM_BLOCK: usize = 1 << 13;
@@ -81,6 +84,16 @@ impl FusedPt2026 {
             d_unary: Vec::new(),
             recompute: false,
         })
+    }
+
+    /// With operands of products rounded as `precision` says.
+    ///
+    /// # Errors
+    /// Together with recomputation, which is not taught to round.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
+        precision.without_recomputation(self.recompute)?;
+        self.plan.precision = precision;
+        Ok(self)
     }
 
     /// With `recompute`, only the scores between iterations are kept for the backward pass, which
@@ -250,8 +263,10 @@ impl Engine for FusedPt2026 {
         parallel::in_pool(|| {
             let keep = self.keep();
             let each = self.prepare(batch, keep);
-            self.forward(parameters, batch, keep, each);
-            self.backward(parameters, batch, each, gradients);
+            let precision = self.plan.precision;
+            let (forward, backward) = (precision.forward(), precision.backward());
+            rounding::with(forward, || self.forward(parameters, batch, keep, each));
+            rounding::with(backward, || self.backward(parameters, batch, each, gradients));
         });
         let sum: f64 = self.head.losses.iter().map(|&loss| f64::from(loss)).sum();
         Ok(BatchLoss { loss_nats: sum / batch.targets.len() as f64, auxiliary: 0.0 })
@@ -265,7 +280,9 @@ impl Engine for FusedPt2026 {
         }
         parallel::in_pool(|| {
             let each = self.prepare(batch, Keep::LastIteration);
-            self.forward(parameters, batch, Keep::LastIteration, each);
+            rounding::with(self.plan.precision.forward(), || {
+                self.forward(parameters, batch, Keep::LastIteration, each);
+            });
         });
         Ok(self.head.losses.clone())
     }

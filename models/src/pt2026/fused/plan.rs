@@ -6,6 +6,7 @@ use crate::architecture::Architecture;
 use crate::error::Result;
 use crate::fused::panel::DEPTH;
 use crate::parametrization::Resolved;
+use crate::precision::Precision;
 use crate::pt2026::{Potential, Pt2026, Rope};
 
 /// Sequences of one lane hold at least this many rows, unless there would be too few lanes.
@@ -79,6 +80,8 @@ pub(super) struct Plan {
     pub total: usize,
     /// Whether the last iteration is computed at target rows only; the bits are the same.
     pub restrict_last: bool,
+    /// What operands of products are rounded to.
+    pub precision: Precision,
 }
 
 impl Plan {
@@ -142,6 +145,7 @@ impl Plan {
             decoder_bias,
             total: layout.total(),
             restrict_last: config.rank() <= DEPTH,
+            precision: Precision::F32,
         })
     }
 

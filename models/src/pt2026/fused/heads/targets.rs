@@ -141,6 +141,8 @@ impl Task<'_> {
             return;
         }
         let (u, v) = (self.tile(&tiles[..size]), self.tile(&tiles[size..]));
+        let again = self.posterior_again(tiles, posterior);
+        let posterior = again.as_deref().unwrap_or(posterior);
         let sent = if turns.separate { self.tile(&tiles[2 * size..]) } else { u };
         let (d_logits, gathered) = (&mut square[..n * n], &mut gathered[..count * n]);
         self.cut_at((turns.scores, plan.send[0], Half::U), rows, d_h, a);
