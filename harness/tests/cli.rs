@@ -134,6 +134,20 @@ fn cli_plan_prints_the_published_counts() {
         json(&crossscale(folder.path(), &[&ut, more].concat()))["parameters"]["total"].as_u64()
     };
     assert_eq!(count(&[]).unwrap() - count(&looped).unwrap(), 1024 * 64, "the position table");
+    let gpu = "plan --device cuda --precision split --model pt --width 3840 --vocab 32000 \
+               --length 1024 --batch 128 --json";
+    let gpu = json(&crossscale(folder.path(), &gpu.split(' ').collect::<Vec<_>>()));
+    let device = &gpu["device"];
+    assert_eq!((&device["precision"], &device["parts"]), (&"split".into(), &2.into()));
+    assert!((70e9..141e9).contains(&device["bytes_peak"].as_f64().unwrap()), "{device}");
+    assert!((3.0..5.0).contains(&device["seconds_per_step"].as_f64().unwrap()), "{device}");
+    assert!(device["basis"].as_str().unwrap().contains("assumed, not measured"), "{device}");
+    for wrong in [&["--precision", "split"][..], &["--device", "cuda", "--precision", "fast"]] {
+        let refused = crossscale(folder.path(), &[&ut[..], wrong].concat());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains("train.precision") || said.contains("`split`"), "{said}");
+    }
     let other = crossscale(folder.path(), &[&ut[..], &["--set", "train.steps=2"]].concat());
     assert_eq!(other.status.code(), Some(2), "{}", String::from_utf8_lossy(&other.stderr));
 }

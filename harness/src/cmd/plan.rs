@@ -1,13 +1,16 @@
 //! `crossscale plan`: what a model costs, without starting anything.
 
+use models::precision::Precision;
 use serde::Serialize;
 
 use super::{counts, print};
 use crate::config::compute::DeviceKind;
 use crate::config::model::{ComputePath, ModelConfig};
 use crate::config::overrides;
+use crate::cost::device::{self, DevicePlan, DeviceStep};
 use crate::cost::memory::{self, MemoryPlan, StageBytes, StepShape};
-use crate::cost::plan::SpeedBasis;
+use crate::cost::plan::measured_speed;
+use crate::cost::plan_text;
 use crate::error::{HarnessError, Result};
 use crate::train::checkpoint;
 
@@ -15,7 +18,8 @@ use crate::train::checkpoint;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:
   crossscale plan --model pt --width 256 --vocab 32000 --json
-  crossscale plan --model ut --width 64 --set model.positions=rotary --set model.injection=true")]
+  crossscale plan --model ut --width 64 --set model.positions=rotary --set model.injection=true
+  crossscale plan --device cuda --model pt --width 3840 --length 1024 --batch 128")]
 pub struct Args {
     /// Model family: pt, bert, preln, ut
     #[arg(long)]
@@ -62,9 +66,13 @@ pub struct Args {
     /// Threads of the run [default: number of cores]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// cpu, or cuda: an estimate from data sheets, not run on a GPU yet
+    /// cpu, or cuda: an estimate from assumed rates, no engine trains on a GPU yet
     #[arg(long, value_enum, default_value = "cpu")]
     device: DeviceKind,
+    /// With --device cuda, what products round operands to: f32, tf32, split, fp16, half [default:
+    /// split for pt, half for others]
+    #[arg(long, value_parser = precision)]
+    precision: Option<Precision>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -85,6 +93,9 @@ struct Plan {
     steps: u64,
     seconds: f64,
     seconds_basis: String,
+    /// On a GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<DevicePlan>,
 }
 
 #[derive(Debug, Serialize)]
@@ -112,9 +123,16 @@ pub fn run(args: &Args) -> Result<()> {
         .chain([("head".to_owned(), (args.mask * flops.head_per_target).into())])
         .collect();
     let step = step_shape(args)?;
+    let device = device_plan(args, &model)?;
     let tokens = args.steps as f64 * (args.batch * args.length) as f64;
-    let (seconds, seconds_basis) =
-        time(args, tokens * flops.training_per_token(args.mask), step.threads);
+    let (seconds, seconds_basis) = match &device {
+        Some(plan) => (args.steps as f64 * plan.seconds_per_step, plan.basis.clone()),
+        None => thread_time(tokens * flops.training_per_token(args.mask), step.threads),
+    };
+    let memory_bytes = match &device {
+        Some(plan) => plan.memory.clone(),
+        None => memory::predict(&model, step)?,
+    };
     let plan = Plan {
         model: args.model.clone(),
         width: model.dimensions().width,
@@ -127,11 +145,12 @@ pub fn run(args: &Args) -> Result<()> {
         },
         flops_per_token: flops.training_per_token(args.mask),
         flops_forward_per_token_by_part: by_part,
-        memory_bytes: memory::predict(&model, step)?,
+        memory_bytes,
         checkpoint_bytes_on_disk: checkpoint::bytes_on_disk(&layout),
         steps: args.steps,
         seconds,
         seconds_basis,
+        device,
     };
     if args.json {
         let text = serde_json::to_string_pretty(&plan)
@@ -160,22 +179,40 @@ fn step_shape(args: &Args) -> Result<StepShape> {
         accumulates: args.micro_batches > 1,
         recompute: args.recompute,
         threads,
-        path: match args.device {
-            DeviceKind::Cpu => ComputePath::Fused,
-            DeviceKind::Cuda => ComputePath::Reference,
-        },
+        path: ComputePath::Fused,
     })
 }
 
-/// Seconds for `flops` and what the number rests on.
-fn time(args: &Args, flops: f64, threads: usize) -> (f64, String) {
-    let speed = SpeedBasis::of(args.device);
-    match args.device {
-        DeviceKind::Cpu => {
-            let basis = format!("{threads} threads at {}", speed.explanation);
-            (flops / (speed.flops_per_second * threads as f64), basis)
+/// Seconds for `flops` on `threads` threads and what the number rests on.
+fn thread_time(flops: f64, threads: usize) -> (f64, String) {
+    let (rate, explanation) = measured_speed();
+    (flops / (rate * threads as f64), format!("{threads} threads at {explanation}"))
+}
+
+/// The precision called `name`.
+fn precision(name: &str) -> std::result::Result<Precision, String> {
+    serde_json::from_value(name.into()).map_err(|error| error.to_string())
+}
+
+/// The plan for a GPU, if it is asked for.
+fn device_plan(args: &Args, model: &ModelConfig) -> Result<Option<DevicePlan>> {
+    let step = DeviceStep {
+        sequences: args.batch,
+        length: args.length,
+        target_share: args.mask,
+        parts_min: args.micro_batches,
+        recompute: args.recompute,
+    };
+    match (args.device, args.precision) {
+        (DeviceKind::Cpu, None) => Ok(None),
+        (DeviceKind::Cpu, Some(_)) => Err(HarnessError::config(
+            "--precision belongs to --device cuda",
+            "add --device cuda; train.precision tries a precision on the CPU",
+        )),
+        (DeviceKind::Cuda, chosen) => {
+            let precision = chosen.unwrap_or_else(|| device::designed_precision(model));
+            device::plan(model, step, precision).map(Some)
         }
-        DeviceKind::Cuda => (flops / speed.flops_per_second, speed.explanation),
     }
 }
 
@@ -257,7 +294,29 @@ fn readable(plan: &Plan) -> String {
     let unit = if plan.steps == 1 { "step" } else { "steps" };
     line(&format!("seconds for {} {unit}", grouped(plan.steps)), seconds);
     writeln!(text, "  basis: {}", plan.seconds_basis).expect("writing to a string cannot fail");
+    if let Some(device) = &plan.device {
+        text.push_str(&on_a_gpu(device));
+    }
     text.trim_end().to_owned()
+}
+
+/// Parts and terms of a step on a GPU.
+fn on_a_gpu(plan: &DevicePlan) -> String {
+    let fits = plan.fits.iter().map(|fit| {
+        let gigabytes = fit.memory_bytes as f64 / 1e9;
+        let used = fit.bytes_peak as f64 / 1e9;
+        match fit.parts {
+            Some(parts) => format!("{gigabytes:.0} GB: {parts} parts of {used:.1} GB\n"),
+            None => format!("{gigabytes:.0} GB: too small, one sequence takes {used:.1} GB\n"),
+        }
+    });
+    let fits: Vec<String> = fits.collect();
+    format!(
+        "\none GPU, precision {}, parts of a step that fit\n{}{}\n",
+        plan.precision.name(),
+        fits.concat(),
+        plan_text::arithmetic(plan)
+    )
 }
 
 /// Digits in groups of three.

@@ -63,3 +63,28 @@ impl Compute {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::train::TrainConfig;
+
+    #[test]
+    fn invariant_a_precision_is_a_fused_one_and_leaves_old_configurations_as_they_are() {
+        let plain = toml::to_string(&TrainConfig::default()).unwrap();
+        assert!(!plain.contains("precision"), "{plain}");
+        let split: TrainConfig = toml::from_str("precision = \"split\"").unwrap();
+        assert_eq!(split.precision, Precision::Split);
+        assert!(toml::to_string(&split).unwrap().contains("precision = \"split\""));
+        let of = |path, recompute| {
+            let precision = Precision::Half;
+            Compute { path, recompute, precision, ..Compute::default() }.validate()
+        };
+        assert!(of(ComputePath::Fused, false).is_ok());
+        for refused in [of(ComputePath::Reference, false), of(ComputePath::Fused, true)] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{error}");
+            assert!(error.to_string().contains("hint: "), "{error}");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Peak rates of GPUs from their makers' data sheets, for estimates and utilisation.
+//! Peak rates of GPUs from their makers' data sheets, for utilisation.
 
 /// One product.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,7 +11,7 @@ pub struct GpuRate {
     pub f32_flops_per_second: f64,
 }
 
-/// Products; the first is the default of plans.
+/// Products.
 pub const GPUS: [GpuRate; 7] = [
     GpuRate { name: "H100", bf16_flops_per_second: 989e12, f32_flops_per_second: 67e12 },
     GpuRate { name: "H100 PCIe", bf16_flops_per_second: 756e12, f32_flops_per_second: 51e12 },
@@ -21,9 +21,6 @@ pub const GPUS: [GpuRate; 7] = [
     GpuRate { name: "RTX 4090", bf16_flops_per_second: 165e12, f32_flops_per_second: 82.6e12 },
     GpuRate { name: "RTX 3090", bf16_flops_per_second: 71e12, f32_flops_per_second: 35.6e12 },
 ];
-
-/// Share of the peak rate that an estimate assumes; nothing was measured on a GPU yet.
-pub const ASSUMED_SHARE: f64 = 0.25;
 
 /// Words of product names that stand for less than the product in the table: a part of it
 /// (multi-instance), and slower ones of nearly the same name.
@@ -48,23 +45,11 @@ pub struct Utilisation {
 
 /// Utilisation of the GPU called `name` by a step of `model_flops` operations (by the model's
 /// definition, so that work done twice does not count) that takes `step_seconds`; `None` if the
-/// GPU is not in the table. Against the f32 rate: the reference path trains in f32, and candle
-/// leaves TF32 off.
+/// GPU is not in the table. Against the f32 rate, as no engine trains in another one yet.
 pub fn utilisation(name: &str, model_flops: f64, step_seconds: f64) -> Option<Utilisation> {
     let peak_flops_per_second = find(name)?.f32_flops_per_second;
     let model_flops_utilisation = model_flops / step_seconds / peak_flops_per_second;
     Some(Utilisation { peak_flops_per_second, model_flops_utilisation })
-}
-
-/// Sentence that an estimate for `gpu` carries. `train` computes in f32 on a GPU.
-pub fn basis(gpu: &GpuRate) -> String {
-    format!(
-        "{:.0} % (assumed) of {:.0} TFLOP/s, the data sheet's f32 rate of one {}; evaluation and \
-         reading the text not counted; not run on a GPU yet",
-        100.0 * ASSUMED_SHARE,
-        gpu.f32_flops_per_second / 1e12,
-        gpu.name
-    )
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use models::fused::gemm::{self, Matrix, MatrixMut, Update};
 use models::parameters::Role;
+use models::precision::Precision;
 
-use super::gpu_table;
+use super::device::{self, DevicePlan, DeviceStep};
 use super::memory::{self, MemoryPlan, StepShape};
 use crate::config::compute::DeviceKind;
 use crate::config::data::DataConfig;
@@ -36,39 +37,86 @@ pub struct PlannedRuns {
     pub tokens: u64,
     /// Memory of one run.
     pub memory: MemoryPlan,
+    /// Optimiser steps of one run.
+    pub steps: u64,
+    /// What a step takes on a GPU, for runs on one: in the precision it is planned with first,
+    /// then in each of [`PRECISIONS`].
+    pub device: Vec<DevicePlan>,
+}
+
+/// Precisions that the hours of a whole experiment are told for.
+pub const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Split, Precision::Half];
+
+impl PlannedRuns {
+    /// Floating-point operations of one run, by the model's definition.
+    pub fn flops(&self) -> f64 {
+        self.flops_per_token * self.tokens as f64
+    }
 }
 
 /// Speed that a time estimate rests on.
 #[derive(Debug, Clone)]
-pub struct SpeedBasis {
-    /// Floating-point operations per second of one run.
-    pub flops_per_second: f64,
-    /// Where the number comes from.
-    pub explanation: String,
-    /// What it is the speed of: one thread, or one GPU.
-    pub device: DeviceKind,
+pub enum SpeedBasis {
+    /// One thread of this machine.
+    Thread {
+        /// Floating-point operations per second.
+        flops_per_second: f64,
+        /// Where the number comes from.
+        explanation: String,
+    },
+    /// One GPU, by the plan of every shape.
+    Gpu,
 }
 
 impl SpeedBasis {
-    /// Hours of `flops` on one device, or one core.
-    pub fn hours(&self, flops: f64) -> f64 {
-        flops / self.flops_per_second / 3600.0
-    }
-
-    /// What `device` reaches: this machine's thread, timed now, or a GPU by its data sheet.
-    pub fn of(device: DeviceKind) -> Self {
-        match device {
-            DeviceKind::Cpu => measured_speed(),
-            DeviceKind::Cuda => {
-                let gpu = &gpu_table::GPUS[0];
-                Self {
-                    flops_per_second: gpu_table::ASSUMED_SHARE * gpu.f32_flops_per_second,
-                    explanation: gpu_table::basis(gpu),
-                    device,
-                }
-            }
+    /// Hours of one run on one GPU, or on one core.
+    pub fn hours(&self, row: &PlannedRuns) -> f64 {
+        match self {
+            Self::Thread { flops_per_second, .. } => row.flops() / flops_per_second / 3600.0,
+            Self::Gpu => row.device.first().map_or(f64::NAN, |plan| gpu_hours(row, plan)),
         }
     }
+
+    /// What `device` reaches: this machine's thread, timed now, or a GPU by assumed rates.
+    pub fn of(device: DeviceKind) -> Self {
+        match device {
+            DeviceKind::Cpu => {
+                let (flops_per_second, explanation) = measured_speed();
+                Self::Thread { flops_per_second, explanation }
+            }
+            DeviceKind::Cuda => Self::Gpu,
+        }
+    }
+}
+
+/// GPU-hours of one run whose steps are those of `plan`.
+pub fn gpu_hours(row: &PlannedRuns, plan: &DevicePlan) -> f64 {
+    plan.seconds_per_step * row.steps as f64 / 3600.0
+}
+
+/// Plans of one shape on a GPU: as designed or as the run says, then in every precision.
+fn device_plans(
+    model: &ModelConfig,
+    data: &DataConfig,
+    train: &TrainConfig,
+) -> Result<Vec<DevicePlan>> {
+    if train.device != DeviceKind::Cuda {
+        return Ok(Vec::new());
+    }
+    let step = DeviceStep {
+        sequences: train.batch,
+        length: data.length,
+        target_share: data.masking.share,
+        // Parts of the configuration are those of the CPU.
+        parts_min: 1,
+        recompute: train.recompute,
+    };
+    let first = match train.precision {
+        Precision::F32 => device::designed_precision(model),
+        chosen => chosen,
+    };
+    let precisions = [first].into_iter().chain(PRECISIONS);
+    precisions.map(|precision| device::plan(model, step, precision)).collect()
 }
 
 impl PlannedRuns {
@@ -92,6 +140,11 @@ impl PlannedRuns {
             threads: 1,
             path,
         };
+        let device = device_plans(model, data, train)?;
+        let memory = match device.first() {
+            Some(plan) => plan.memory.clone(),
+            None => memory::predict(model, step)?,
+        };
         Ok(Self {
             stage,
             parametrization: parametrization.to_owned(),
@@ -101,7 +154,9 @@ impl PlannedRuns {
             parameters_by_role: layout.by_role(),
             flops_per_token: model.forward_flops(length)?.training_per_token(target_share),
             tokens: train.steps * (train.batch * length) as u64,
-            memory: memory::predict(model, step)?,
+            memory,
+            steps: train.steps,
+            device,
             model: model.clone(),
         })
     }
@@ -133,17 +188,17 @@ pub fn product_rate() -> f64 {
     2.0 * (PROBE_SIDE as f64).powi(3) / fastest
 }
 
-/// Speed of one run on one thread, from this machine's product rate timed now.
-pub fn measured_speed() -> SpeedBasis {
+/// Floating-point operations per second of one run on one thread, from this machine's product
+/// rate timed now, and where the number comes from.
+pub fn measured_speed() -> (f64, String) {
     let rate = product_rate();
-    SpeedBasis {
-        flops_per_second: ASSUMED_SHARE * rate,
-        explanation: format!(
+    (
+        ASSUMED_SHARE * rate,
+        format!(
             "{:.0} % of {:.0} GFLOP/s, the product rate of one thread timed just now; evaluation \
              and reading the text not counted",
             100.0 * ASSUMED_SHARE,
             rate / 1e9
         ),
-        device: DeviceKind::Cpu,
-    }
+    )
 }

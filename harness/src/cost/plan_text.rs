@@ -3,8 +3,8 @@
 use models::parameters::Role;
 use reports::{Cell, Column, Table};
 
-use super::plan::{PlannedRuns, SpeedBasis};
-use crate::config::compute::DeviceKind;
+use super::device::{DevicePlan, Fit, Work};
+use super::plan::{PRECISIONS, PlannedRuns, SpeedBasis, gpu_hours};
 use crate::error::Result;
 
 /// One line per shape; the columns that a narrow terminal can do without are ranked.
@@ -12,7 +12,7 @@ use crate::error::Result;
 /// # Errors
 /// A row that does not fit its columns.
 pub fn shapes(rows: &[PlannedRuns], basis: &SpeedBasis) -> Result<Table> {
-    let gpu = basis.device == DeviceKind::Cuda;
+    let gpu = matches!(basis, SpeedBasis::Gpu);
     let text = |title: &str| Column::text(title, title);
     let number = |title: &str| Column::number(title, title, "");
     let mut columns = vec![
@@ -52,7 +52,7 @@ pub fn shapes(rows: &[PlannedRuns], basis: &SpeedBasis) -> Result<Table> {
             Cell::text(runs),
         ];
         if gpu {
-            cells.push(Cell::decimals(basis.hours(row.flops_per_token * row.tokens as f64), 1));
+            cells.push(Cell::decimals(basis.hours(row), 1));
         }
         table.push(cells)?;
     }
@@ -77,23 +77,90 @@ pub fn roles(rows: &[PlannedRuns]) -> Result<Table> {
 
 /// Runs, floating-point operations and time of all `rows`, with the basis of the time.
 pub fn totals(rows: &[PlannedRuns], jobs: usize, basis: &SpeedBasis) -> String {
-    let cost = |row: &PlannedRuns| row.flops_per_token * row.tokens as f64;
-    let sum = |runs: fn(&PlannedRuns) -> usize| {
-        let flops = rows.iter().map(|row| cost(row) * runs(row) as f64).sum::<f64>();
-        (rows.iter().map(runs).sum::<usize>(), flops)
+    let sum = |cost: &dyn Fn(&PlannedRuns) -> f64| {
+        let of = |end: fn(&PlannedRuns) -> usize| {
+            rows.iter().map(|row| cost(row) * end(row) as f64).sum::<f64>()
+        };
+        (of(|row| row.runs.0), of(|row| row.runs.1))
     };
-    let ((runs_fewest, fewest), (runs_most, most)) = (sum(|row| row.runs.0), sum(|row| row.runs.1));
-    let time = match basis.device {
-        DeviceKind::Cuda => {
-            format!("time {:.0} to {:.0} GPU-hours", basis.hours(fewest), basis.hours(most))
+    let (runs, flops) = (sum(&|_| 1.0), sum(&PlannedRuns::flops));
+    let hours = sum(&|row| basis.hours(row));
+    let (time, explanation) = match basis {
+        SpeedBasis::Gpu => {
+            let designed = format!("time {:.0} to {:.0} GPU-hours", hours.0, hours.1);
+            (designed, gpu_basis(rows, &sum))
         }
-        DeviceKind::Cpu => {
-            let minutes = |flops: f64| 60.0 * basis.hours(flops) / jobs as f64;
-            format!("time {:.1} to {:.1} minutes with {jobs} jobs", minutes(fewest), minutes(most))
+        SpeedBasis::Thread { explanation, .. } => {
+            let minutes = |hours: f64| 60.0 * hours / jobs as f64;
+            let (fewest, most) = (minutes(hours.0), minutes(hours.1));
+            (format!("time {fewest:.1} to {most:.1} minutes with {jobs} jobs"), explanation.clone())
         }
     };
     format!(
-        "{runs_fewest} to {runs_most} runs, {fewest:.3e} to {most:.3e} FLOPs\n{time}\nbasis: {}",
-        basis.explanation
+        "{} to {} runs, {:.3e} to {:.3e} FLOPs\n{time}\nbasis: {explanation}",
+        runs.0, runs.1, flops.0, flops.1
     )
+}
+
+/// Fewest and most of something over all rows.
+type Sum<'a> = dyn Fn(&dyn Fn(&PlannedRuns) -> f64) -> (f64, f64) + 'a;
+
+/// What GPU-hours rest on: precisions, rates, and the terms of the longest step.
+fn gpu_basis(rows: &[PlannedRuns], sum: &Sum) -> String {
+    let Some(longest) = rows
+        .iter()
+        .filter_map(|row| Some((row, row.device.first()?)))
+        .max_by(|(_, a), (_, b)| f64::total_cmp(&a.seconds_per_step, &b.seconds_per_step))
+    else {
+        return "nothing is planned for a GPU".to_owned();
+    };
+    let throughout: Vec<String> = PRECISIONS
+        .iter()
+        .enumerate()
+        .map(|(place, precision)| {
+            let hours = |row: &PlannedRuns| {
+                row.device.get(place + 1).map_or(f64::NAN, |plan| gpu_hours(row, plan))
+            };
+            let (fewest, most) = sum(&hours);
+            format!("{} {fewest:.0} to {most:.0}", precision.name())
+        })
+        .collect();
+    let mut families: Vec<String> = Vec::new();
+    for (family, plan) in
+        rows.iter().filter_map(|row| Some((row.model.family(), row.device.first()?)))
+    {
+        let said = format!("{family} {}", plan.precision.name());
+        if !families.contains(&said) {
+            families.push(said);
+        }
+    }
+    let (row, plan) = longest;
+    let parts = |fit: &Fit| fit.parts.map_or("no number of".to_owned(), |parts| parts.to_string());
+    format!(
+        "precision {}; one precision throughout: {} GPU-hours; {}\nlongest step: {} {} in {}: \
+         {:.2} s, {} steps a run, {:.1} GB in {} parts (80 GB: {} parts)\n{}",
+        families.join(", "),
+        throughout.join(", "),
+        plan.basis,
+        row.model.family(),
+        row.model.dimensions().width,
+        plan.precision.name(),
+        plan.seconds_per_step,
+        row.steps,
+        plan.bytes_peak as f64 / 1e9,
+        plan.parts,
+        parts(&plan.fits[0]),
+        arithmetic(plan)
+    )
+}
+
+/// One line for each term of a step.
+pub fn arithmetic(plan: &DevicePlan) -> String {
+    let line = |work: &Work| {
+        format!(
+            "- {}: {:.3e} {} / {:.3e} per second = {:.3} s",
+            work.what, work.amount, work.unit, work.per_second, work.seconds
+        )
+    };
+    plan.work.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -1,11 +1,13 @@
 //! The published ladder on a made-up world whose truth is known.
 
+use models::precision::Precision;
 use models::pt2026::Pt2026Config;
 
 use super::{ladder_report, tables};
 use crate::config::compute::DeviceKind;
 use crate::config::model::ModelConfig;
 use crate::config::run::RunConfig;
+use crate::cost::device::{self, DeviceStep};
 use crate::cost::plan::{PlannedRuns, SpeedBasis};
 use crate::cost::plan_text;
 use crate::error::Result;
@@ -178,7 +180,7 @@ fn invariant_the_report_lists_sizes_and_every_deviation() {
 }
 
 #[test]
-fn invariant_gpu_hours_are_floating_point_operations_over_the_stated_rate() {
+fn invariant_gpu_hours_are_seconds_of_planned_steps_times_steps_and_runs() {
     let rows = paper().plan(VOCAB).unwrap();
     let runs = |stage: &str, family: &str| {
         let own = rows.iter().filter(|row| row.stage == stage && row.model.family() == family);
@@ -191,17 +193,43 @@ fn invariant_gpu_hours_are_floating_point_operations_over_the_stated_rate() {
     let basis = SpeedBasis::of(DeviceKind::Cuda);
     let text = plan_text::shapes(&rows, &basis).unwrap().to_text();
     let row = rows.iter().find(|row| row.parameters_total == 393_259_520).unwrap();
-    let hours = row.flops_per_token * row.tokens as f64 / basis.flops_per_second / 3600.0;
+    let step = DeviceStep {
+        sequences: 128,
+        length: 1024,
+        target_share: 0.15,
+        parts_min: 1,
+        recompute: false,
+    };
+    let alone = device::plan(&row.model, step, Precision::Split).unwrap();
+    let hours = 13_200.0 * alone.seconds_per_step / 3600.0;
     let line = text.lines().find(|line| line.contains("393,259,520")).unwrap();
     assert!(line.replace(',', "").ends_with(&format!("{hours:.1}")), "{line} for {hours}");
     let total = |end: fn(&(usize, usize)) -> usize| {
-        let cost =
-            |row: &PlannedRuns| row.flops_per_token * row.tokens as f64 * end(&row.runs) as f64;
-        rows.iter().map(cost).sum::<f64>() / basis.flops_per_second / 3600.0
+        let cost = |row: &PlannedRuns| {
+            let seconds = row.device[0].seconds_per_step * row.steps as f64;
+            seconds * end(&row.runs) as f64 / 3600.0
+        };
+        rows.iter().map(cost).sum::<f64>()
     };
-    let totals = format!("time {:.0} to {:.0} GPU-hours", total(|r| r.0), total(|r| r.1));
+    let (fewest, most) = (total(|r| r.0), total(|r| r.1));
+    assert!(fewest > 100.0 && most < 900.0, "{fewest} to {most} GPU-hours");
+    let totals = format!("time {fewest:.0} to {most:.0} GPU-hours");
     let text = plan_text::totals(&rows, 2, &basis);
-    assert!(text.contains(&totals) && text.contains("not run on a GPU yet"), "{text}");
+    assert!(text.contains(&totals) && text.contains("no engine trains on a GPU yet"), "{text}");
+    assert!(text.contains("precision pt split, bert half, ut half"), "{text}");
+    // What the scale page says.
+    let page = include_str!("../../../docs/scale.md");
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    for quoted in [
+        format!("{fewest:.0} to {most:.0} GPU-hours"),
+        format!("PT 3840 takes {:.2} s a step", alone.seconds_per_step),
+        format!(
+            "{:.1} s in `half`, {:.0} s in `f32`",
+            row.device[3].seconds_per_step, row.device[1].seconds_per_step
+        ),
+    ] {
+        assert!(page.contains(&quoted), "docs/scale.md does not say: {quoted}");
+    }
 }
 
 /// A family that contradicts itself about sizes and rates is refused with what to do.
@@ -246,7 +274,13 @@ fn invariant_a_plan_keeps_its_lines_in_narrow_terminals() {
     for (name, vocab) in [("quick", 512), ("paper", VOCAB)] {
         let rows = Experiment::registered(name).unwrap().plan(vocab).unwrap();
         for device in [DeviceKind::Cpu, DeviceKind::Cuda] {
-            let basis = SpeedBasis { flops_per_second: 1e9, explanation: "x".to_owned(), device };
+            let basis = match device {
+                DeviceKind::Cpu => {
+                    let explanation = "x".to_owned();
+                    SpeedBasis::Thread { flops_per_second: 1e9, explanation }
+                }
+                DeviceKind::Cuda => SpeedBasis::Gpu,
+            };
             let shapes = plan_text::shapes(&rows, &basis).unwrap();
             let roles = plan_text::roles(&rows).unwrap();
             // A line for each row, and of what is left out, instead of a block for each.
