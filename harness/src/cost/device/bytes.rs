@@ -40,17 +40,59 @@ pub(super) struct Buffers {
     vocab: f64,
 }
 
-/// Bytes of an entry that a product of the backward pass reads, of one whose product with another
-/// is computed again there, and of the rounded copies of a parameter.
-fn entry_bytes(precision: Precision) -> (f64, f64, u64) {
-    match precision {
-        Precision::F32 | Precision::Tf32 => (4.0, 4.0, 0),
-        // Two halves for the forward pass, bf16 for the backward pass.
-        Precision::Split => (2.0, 4.0, 6),
-        Precision::SplitBf16Scores => (2.0, 2.0, 6),
-        Precision::Fp16 => (2.0, 2.0, 4),
-        Precision::Half => (2.0, 2.0, 2),
+/// Bytes of one entry of what is kept.
+struct Entry {
+    /// Read by products of the backward pass.
+    read: f64,
+    /// Read where scores are computed again.
+    scored: f64,
+    /// Rounded copies of a parameter.
+    copies: u64,
+}
+
+impl Entry {
+    fn of(precision: Precision) -> Self {
+        let (read, scored, copies) = match precision {
+            Precision::F32 | Precision::Tf32 => (4.0, 4.0, 0),
+            // Two halves for the forward pass, bf16 for the backward pass.
+            Precision::Split => (2.0, 4.0, 6),
+            Precision::SplitBf16Scores => (2.0, 2.0, 6),
+            Precision::Fp16 => (2.0, 2.0, 4),
+            Precision::Half => (2.0, 2.0, 2),
+        };
+        Self { read, scored, copies }
     }
+}
+
+/// Bytes that a word keeps of an iteration of PT, scores before it included, and those in use
+/// during it.
+fn of_iteration(model: &ModelConfig, rope: Rope, precision: Precision) -> [f64; 2] {
+    let (sizes, Entry { read, scored, .. }) = (model.dimensions(), Entry::of(precision));
+    let (width, topics) = (sizes.width as f64, sizes.topics as f64);
+    let pairs = (model.heads() * sizes.head_dim) as f64;
+    // What heads are sent has a rotation of its own in the published form.
+    let tiles = if rope == Rope::Published { 3.0 } else { 2.0 };
+    // Tiles of scores; message from heads in f32 for the row sums of gradients, message from
+    // dependents, topics and beliefs for the gradients of factors.
+    let values = tiles * scored * pairs + (4.0 + read) * pairs + read * (topics + width);
+    let sums = 4.0 * (2.0 + model.heads() as f64);
+    let stacked = 2.0 * pairs + topics;
+    // Scores and their gradient in f32, what is sent back and its gradient.
+    let passing = stacked * (8.0 + scored + read) + (8.0 + scored) * width;
+    [4.0 * width + values + sums, passing]
+}
+
+/// The same of an attention layer with its feed-forward layer.
+fn of_block(model: &ModelConfig, length: usize, precision: Precision) -> Result<[f64; 2]> {
+    let (sizes, Entry { read, scored, .. }) = (model.dimensions(), Entry::of(precision));
+    let (width, inner) = (sizes.width as f64, sizes.topics as f64);
+    // Two norms, averages, queries, keys and values, inner values before and after the activation
+    // (three for a gated one).
+    let inner_values = if is_gated(model, length)? { 3.0 } else { 2.0 };
+    let values = 3.0 * read * width + 3.0 * scored * width + inner_values * read * inner;
+    let statistics = 4.0 * (4.0 + model.heads() as f64);
+    let passing = 4.0 * (8.0 * width + 2.0 * inner);
+    Ok([4.0 * width + values + statistics, passing])
 }
 
 impl Buffers {
@@ -59,34 +101,12 @@ impl Buffers {
         let padded = |position| layout.range(position).len().next_multiple_of(PADDING) as u64;
         let total: u64 = (0..layout.specs().len()).map(padded).sum();
         let sizes = model.dimensions();
-        let (width, inner, depth) = (sizes.width as f64, sizes.topics as f64, sizes.depth as f64);
-        let (entry, scored, copies) = entry_bytes(precision);
-        let [of_layer, first, passing] = match model {
-            ModelConfig::Pt(pt) => {
-                let pairs = (model.heads() * sizes.head_dim) as f64;
-                // What heads are sent has a rotation of its own in the published form.
-                let tiles = if pt.rope == Rope::Published { 3.0 } else { 2.0 };
-                // Tiles of scores; message from heads in f32 for the row sums of gradients,
-                // message from dependents, topics and beliefs for the gradients of factors.
-                let values = tiles * scored * pairs + (4.0 + entry) * pairs + entry * inner;
-                let sums = 4.0 * (2.0 + model.heads() as f64);
-                let stacked = 2.0 * pairs + inner;
-                // Scores and their gradient in f32, what is sent back and its gradient.
-                let passing = stacked * (8.0 + scored + entry) + (8.0 + scored) * width;
-                [4.0 * width + entry * width + values + sums, 4.0 * width, passing]
-            }
-            _ => {
-                let heads = model.heads() as f64;
-                // The stream, two norms, queries, keys and values, averages, inner values before
-                // and after the activation (three for a gated one).
-                let inner_values = if is_gated(model, step.length)? { 3.0 } else { 2.0 };
-                let values = (2.0 + 1.0) * entry * width + 3.0 * scored * width;
-                let values = values + inner_values * entry * inner;
-                let statistics = 4.0 * (4.0 + heads);
-                let passing = 4.0 * (8.0 * width + 2.0 * inner);
-                [4.0 * width + values + statistics, 4.0 * width, passing]
-            }
+        let copies = Entry::of(precision).copies;
+        let [of_layer, passing] = match model {
+            ModelConfig::Pt(pt) => of_iteration(model, pt.rope, precision),
+            _ => of_block(model, step.length, precision)?,
         };
+        let (depth, first) = (sizes.depth as f64, 4.0 * sizes.width as f64);
         let kept = if step.recompute { depth * first + of_layer } else { depth * of_layer };
         let chunks = model.family() == "pt" && sizes.head_dim > OWN_RANK_MAX;
         let pairs = CHUNK_HEADS * (step.length * step.length) as f64;
@@ -99,7 +119,7 @@ impl Buffers {
             chunk: if chunks { CHUNK_BYTES * pairs } else { 0.0 },
             length: step.length,
             target_share: step.target_share,
-            width,
+            width: sizes.width as f64,
             vocab: model.vocab() as f64,
         })
     }

@@ -157,11 +157,11 @@ impl Units {
             // Rows: s, p v; columns: s, p' w. Backward, rows: s for E and s, dp (two products),
             // ds v; columns: s, dp (two), ds' u, p' a.
             (ModelConfig::Pt(pt), true) if pt.dependent_message => (3.0, 4.0, 3.0, 8.0),
-            (ModelConfig::Pt(_), true) => (2.0, 2.0, 2.0, 5.0),
             // s, p v, p' w. Backward: s, dp (two), p b, ds v, ds' u, p' a.
             (ModelConfig::Pt(pt), false) if pt.dependent_message => (3.0, 3.0, 1.0, 6.0),
             (ModelConfig::Pt(_), false) => (2.0, 2.0, 1.0, 4.0),
-            // s, p v. Backward, rows: s, dp, ds k; columns: s, dp, ds' q, p' do.
+            // Attention, and PT without messages to heads: s, p v. Backward, rows: s, dp, ds k;
+            // columns: s, dp, ds' q, p' do.
             _ => (2.0, 2.0, 2.0, 5.0),
         };
         Self { in_forward_flops, forward, scores_again, backward }
