@@ -9,9 +9,12 @@ use crate::error::Result;
 use crate::experiment::{Experiment, registry};
 use claim::Claim;
 
-/// Every registered claim, by file name.
+/// Every registered claim, by number: C10 comes after C9.
 pub fn claims() -> Result<Vec<Claim>> {
-    registry::claims().iter().map(|(name, text)| Claim::parse(name, text)).collect()
+    let claims = registry::claims().iter().map(|(name, text)| Claim::parse(name, text));
+    let mut claims: Vec<Claim> = claims.collect::<Result<_>>()?;
+    claims.sort_by(|a, b| (a.id.len(), &a.id).cmp(&(b.id.len(), &b.id)));
+    Ok(claims)
 }
 
 /// Every registered experiment, in the order in which claims name them.

@@ -114,9 +114,9 @@ fn front(claims: &[Claim], chapters: &[Chapter]) -> Result<Section> {
     }
     let mut section = Section::new("Claims").with(Block::text(
         "What the 2026 paper (and, for C8, the 2023 one) says about Probabilistic Transformers, \
-         and what these experiments make of it, at the sizes they were run at. Sizes here are up \
-         to a thousand times smaller than the paper's: a verdict speaks about these sizes and this \
-         text only.",
+         or what it promises of their insides (C10, C11), and what these experiments make of it, \
+         at the sizes they were run at. Sizes here are up to a thousand times smaller than the \
+         paper's: a verdict speaks about these sizes and this text only.",
     ));
     let open: Vec<String> = chapters
         .iter()

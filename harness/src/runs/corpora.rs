@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::data::{DataConfig, TokenizerKind};
+use crate::config::data::{DataConfig, Source, TokenizerKind};
 use crate::config::run::{InitConfig, RunConfig};
 use crate::corpus::Corpus;
 use crate::error::{HarnessError, Result};
@@ -57,11 +57,12 @@ impl Corpora {
 }
 
 /// Vocabulary of every model: what `data` asks for, even where the text has fewer
-/// byte-level merges, so that parameter counts do not depend on the text.
+/// byte-level merges, so that parameter counts do not depend on the text. Token files have a
+/// tokenizer already.
 pub fn vocabulary(data: &DataConfig, corpus: &Corpus) -> usize {
     let found = corpus.vocabulary().size;
     match data.tokenizer.kind {
-        TokenizerKind::Bpe => data.tokenizer.vocab.max(found),
-        TokenizerKind::Words | TokenizerKind::File => found,
+        TokenizerKind::Bpe if data.source != Source::Tokens => data.tokenizer.vocab.max(found),
+        TokenizerKind::Bpe | TokenizerKind::Words | TokenizerKind::File => found,
     }
 }

@@ -10,13 +10,17 @@ use crate::config::train::TrainConfig;
 use crate::corpus::{Corpus, CorpusSource, Split};
 use crate::error::{HarnessError, Result};
 
-/// What an experiment fixes about a text that its user has to fetch. With these facts its
+/// What an experiment fixes about a text that its user has to fetch or to make. With these facts its
 /// finished runs are found, and reported on, where the text itself must not be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FetchedText {
-    /// Its name for `crossscale data fetch`.
+    /// Its name for `crossscale data fetch`; empty for a text that is made.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub fetch: String,
+    /// What `crossscale data make` is given, but for the folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub make: Option<String>,
     /// Hash of tokenizer, tokens and boundaries, as `corpus.toml` gives it.
     pub fingerprint: String,
     /// Ids of its tokenizer.
@@ -29,7 +33,10 @@ impl FetchedText {
     /// The command that makes it where `data` looks for it.
     pub fn command(&self, data: &DataConfig) -> String {
         let folder = data.tokens.as_deref().unwrap_or(Path::new("FOLDER"));
-        format!("crossscale data fetch {} --out {}", self.fetch, folder.display())
+        match &self.make {
+            Some(made) => format!("crossscale data make {made} --out {}", folder.display()),
+            None => format!("crossscale data fetch {} --out {}", self.fetch, folder.display()),
+        }
     }
 
     /// Whether it lies where `data` looks for it.

@@ -78,6 +78,22 @@ mod tests {
     }
 
     #[test]
+    fn invariant_the_looped_control_is_run_with_the_factor_of_its_steps() {
+        let looped = ["model.positions=rotary", "model.injection=true"];
+        let size = ["model.width=32", "model.vocab=20", "model.steps=3"];
+        let sets = [&looped[..], &size, &["model.residual_scale=inverse-steps"]].concat();
+        let (run, parameters) = run("ut", &sets);
+        let (same_run, same) = at_depth(&run, &parameters, 3).unwrap();
+        let (folded, _) = fold(&run, &parameters, Origin::default()).unwrap();
+        assert!(same == folded.parameters && same_run.model == folded.model);
+        let (longer, weights) = at_depth(&run, &parameters, 7).unwrap();
+        assert_eq!(weights.len(), same.len() + 4 * 32, "four more rows of the table of steps");
+        assert_eq!(longer.model.dimensions().depth, 7);
+        let ModelConfig::Ut(config) = &longer.model else { unreachable!() };
+        assert_eq!(config.residual_scale, baselines::ResidualScale::InverseSteps);
+    }
+
+    #[test]
     fn invariant_later_steps_repeat_the_last_embedding() {
         let (run, parameters) = run("ut", &["model.width=32", "model.vocab=20", "model.steps=2"]);
         let (plain, longer) = at_depth(&run, &parameters, 4).unwrap();

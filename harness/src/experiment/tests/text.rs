@@ -66,6 +66,7 @@ fn invariant_runs_on_a_fetched_text_are_found_where_the_text_is_not() {
     let corpus = write_text(&folder);
     let mut text = FetchedText {
         fetch: "ptb".into(),
+        make: None,
         fingerprint: corpus.fingerprint.to_hex().to_string(),
         vocab: corpus.vocabulary().size,
         unigram_loss_nats: 0.0,
