@@ -10,8 +10,8 @@ use crate::config::train::TrainConfig;
 use crate::corpus::{Corpus, CorpusSource, Split};
 use crate::error::{HarnessError, Result};
 
-/// What an experiment fixes about a text that its user has to fetch or to make. With these facts its
-/// finished runs are found, and reported on, where the text itself must not be.
+/// What an experiment fixes about a text that its user has to fetch or to make. With these facts
+/// its finished runs are found, and reported on, where the text itself must not be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FetchedText {
