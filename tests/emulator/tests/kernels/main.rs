@@ -6,6 +6,7 @@ mod faults;
 mod head_selection;
 mod manifest;
 mod oracle;
+mod rotary;
 mod rows;
 mod sanitizer;
 mod support;
