@@ -24,6 +24,8 @@ mod experiments;
 mod faults;
 #[path = "cli/finished.rs"]
 mod finished;
+#[path = "cli/followed.rs"]
+mod followed;
 #[path = "cli/guards.rs"]
 mod guards;
 #[path = "cli/help.rs"]

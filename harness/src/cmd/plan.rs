@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{counts, print};
 use crate::config::compute::DeviceKind;
+use crate::config::data::TokenizerConfig;
 use crate::config::model::{ComputePath, ModelConfig};
 use crate::config::overrides;
 use crate::cost::device::{self, DevicePlan, DeviceStep};
@@ -36,7 +37,7 @@ pub struct Args {
     /// Channels of dependency heads (pt)
     #[arg(long, value_name = "N")]
     channels: Option<usize>,
-    /// Vocabulary size [default: 32000; a text's own tokenizer has 2048]
+    /// Vocabulary size [default: 2048, as a text's own tokenizer has]
     #[arg(long, value_name = "N")]
     vocab: Option<usize>,
     /// Any other key of the model: model.key=value
@@ -46,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 128)]
     length: usize,
     /// Sequences per step
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 32)]
     batch: usize,
     /// Share of positions that are predicted
     #[arg(long, value_name = "N", default_value_t = 0.15)]
@@ -225,7 +226,7 @@ fn model(args: &Args) -> Result<ModelConfig> {
         }
     };
     set("width", Some(args.width));
-    set("vocab", args.vocab);
+    set("vocab", Some(args.vocab.unwrap_or_else(|| TokenizerConfig::default().vocab)));
     set("channels", args.channels);
     let depth = args.layers.or(args.iterations);
     match family {
@@ -330,4 +331,35 @@ pub(crate) fn grouped(value: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::overrides::FAMILIES;
+    use crate::config::run::RunConfig;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn invariant_a_plan_is_of_the_run_that_train_does_by_default() {
+        for family in FAMILIES {
+            let line = Line::parse_from(["plan", "--model", family, "--width", "256"]);
+            let planned = model(&line.args).unwrap();
+            let sets = ["model.width=256".to_owned()];
+            let run = RunConfig::resolve(family, Vec::new(), &sets).unwrap();
+            assert_eq!(planned, run.model.with_vocab(run.data.tokenizer.vocab), "{family}");
+            let Args { length, batch, mask, micro_batches, evaluation_batch, .. } = line.args;
+            let of_run = (run.data.length, run.train.batch, run.train.micro_batches);
+            assert_eq!((length, batch, micro_batches), of_run);
+            assert_eq!(evaluation_batch, run.train.evaluation_batch);
+            assert!((mask - run.data.masking.share).abs() < 1e-12);
+        }
+    }
 }

@@ -47,7 +47,7 @@ pub struct Args {
     /// transformer-ptb-small
     #[arg(long)]
     preset: Option<String>,
-    /// Model width (number of labels for pt) [default: 256]
+    /// Model width (number of labels for pt) [default: 256; pt2023 384]
     #[arg(long, value_name = "N")]
     width: Option<usize>,
     /// Optimiser steps [default: 1000]
@@ -169,7 +169,8 @@ fn train(args: &Args, collective: &dyn Collective) -> Result<()> {
     if !matches!(state, RunState::Finished(_) | RunState::Diverged(_)) {
         print(&memory_line(&run, args.threads)?)?;
     }
-    draw(&record, &ledger.folder(&key))?;
+    // Initial weights are part of a run's name, which the runner alone knows.
+    draw(&record, &args.out.join("runs").join(&record.id))?;
     match record.divergence {
         Some(reason) => Err(Divergence::of_run(&record.id, &reason)),
         None => Ok(()),

@@ -75,6 +75,22 @@ pub fn roles(rows: &[PlannedRuns]) -> Result<Table> {
     Ok(table)
 }
 
+/// GPU-hours, and the days that one GPU takes and eight do, a run on each at a time; no number of
+/// GPUs is faster than the longest run.
+fn gpu_time(fewest: f64, most: f64, longest: f64) -> String {
+    let days = |gpus: f64| {
+        let days = |hours: f64| (hours / gpus).max(longest) / 24.0;
+        format!("{:.1} to {:.1} days on {gpus}", days(fewest), days(most))
+    };
+    format!(
+        "time {fewest:.0} to {most:.0} GPU-hours: {}, {} GPUs with a run on each; the longest run \
+         alone takes {:.1} days",
+        days(1.0),
+        days(8.0),
+        longest / 24.0
+    )
+}
+
 /// Runs, floating-point operations and time of all `rows`, with the basis of the time.
 pub fn totals(rows: &[PlannedRuns], jobs: usize, basis: &SpeedBasis) -> String {
     let sum = |cost: &dyn Fn(&PlannedRuns) -> f64| {
@@ -87,8 +103,8 @@ pub fn totals(rows: &[PlannedRuns], jobs: usize, basis: &SpeedBasis) -> String {
     let hours = sum(&|row| basis.hours(row));
     let (time, explanation) = match basis {
         SpeedBasis::Gpu => {
-            let designed = format!("time {:.0} to {:.0} GPU-hours", hours.0, hours.1);
-            (designed, gpu_basis(rows, &sum))
+            let longest = rows.iter().map(|row| basis.hours(row)).fold(0.0, f64::max);
+            (gpu_time(hours.0, hours.1, longest), gpu_basis(rows, &sum))
         }
         SpeedBasis::Thread { explanation, .. } => {
             let minutes = |hours: f64| 60.0 * hours / jobs as f64;

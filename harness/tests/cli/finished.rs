@@ -109,6 +109,8 @@ fn cli_a_single_run_has_its_curve() {
     for part in ["<svg", "held-out text", "training batches", "loss (nats)"] {
         assert!(svg.contains(part), "no {part}");
     }
+    let begun = train(home.path(), "p", &["--init", "o"]);
+    assert!(stdout(&begun).contains("\ncurve p/runs/"), "{}", stderr(&begun));
     // A curve that cannot be written takes nothing from the run.
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();

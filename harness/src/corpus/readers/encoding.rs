@@ -1,5 +1,7 @@
 //! What bytes are that are no UTF-8 text, by how they begin or by zeros among them.
 
+use std::path::Path;
+
 /// How files begin that are no text, what they are, and how they become text or readable.
 const BEGINNINGS: [(&[u8], &str, &str); 12] = [
     (b"\xff\xfe\0\0", "UTF-32", "iconv -f UTF-32 -t UTF-8 FILE > NEW.txt"),
@@ -35,6 +37,26 @@ pub(super) fn foreign(bytes: &[u8]) -> Option<(String, String)> {
         "is it text? leave the zeros out: tr -d '\\000' < FILE > NEW.txt".to_owned()
     };
     Some((format!("holds {zeros} zero bytes, the first at byte {zero}: no text"), remedy))
+}
+
+/// Endings of files that hold text in another form, and how it is taken out.
+const ENDINGS: [(&[&str], &str); 7] = [
+    (&["bz2"], "decompress it: bzip2 -d FILE; "),
+    (&["xz", "lzma"], "decompress it: xz -d FILE; "),
+    (&["lz4"], "decompress it: lz4 -d FILE; "),
+    (&["zip", "tar", "tgz", "7z", "rar"], "unpack it; "),
+    (&["json"], "of a list of objects: jq -c '.[]' FILE > NEW.jsonl; "),
+    (&["csv", "tsv", "xlsx", "arrow", "feather"], "write its column of text to a .jsonl file; "),
+    (&["pdf", "html", "htm", "xml", "docx", "epub"], "take the text out of it first; "),
+];
+
+/// What to do about the file at `path`, whose name does not say a format that is read.
+pub(super) fn by_name(path: &Path) -> &'static str {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    let known = ENDINGS.iter().find(|(endings, _)| {
+        ending.as_ref().is_some_and(|ending| endings.contains(&ending.as_str()))
+    });
+    known.map_or("rename it if it is text; ", |(_, remedy)| remedy)
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 /// Bytes of text that a frame may look back, 2 GiB: as far as `zstd --long=31`, its longest. Memory
 /// is taken as text comes, so a frame that only claims so much costs nothing.
 const WINDOW_BYTES_MAX: u64 = 1 << 31;
+/// First byte of a gzip member (RFC 1952, 2.3.1).
+const GZIP_FIRST: u8 = 0x1f;
 /// Skippable frames begin with any of sixteen numbers (RFC 8878, 3.1.2).
 const SKIPPABLE: u32 = 0x184D_2A50;
 const SKIPPABLE_MASK: u32 = 0xFFFF_FFF0;
@@ -67,6 +69,9 @@ impl<R: BufRead> Read for GzipMembers<R> {
             }
             if padded {
                 return Err(io::Error::other("something follows the zeros after its last member"));
+            }
+            if source.fill_buf()?[0] != GZIP_FIRST {
+                return Err(io::Error::other("something that is no gzip follows its last member"));
             }
             self.member = Some(GzDecoder::new(source));
         }

@@ -158,7 +158,7 @@ fn read_file(
         None => Err(HarnessError::input(
             path,
             "the name does not say which format it has",
-            format!("readable formats are {FORMATS}; rename the file"),
+            format!("{}readable are {FORMATS}", encoding::by_name(path)),
         )),
     }
 }
