@@ -110,6 +110,7 @@ verbs! {
     /// List experiments and claims: what is asked, has run, is missing.
     Ls => ls,
     /// Run an experiment, a preset or a file to its answer.
+    #[command(aliases = ["transfer", "perturb", "search", "ladder"])]
     Run => run,
     /// Write a commented file to start an experiment or a table from.
     New => new,

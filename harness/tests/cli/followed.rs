@@ -185,6 +185,11 @@ fn of_models<'a>() -> Vec<Hint<'a>> {
             "did you mean",
             dry(&["--text", "a.txt", "--set", "train.steps=3"]),
         ),
+    ]
+}
+
+fn of_verbs<'a>() -> Vec<Hint<'a>> {
+    vec![
         instead(
             vec!["launch", "slurm", "quick", "--partition", "p", "--gpus", "4", "--dry-run"],
             "give --gpus 1 --tasks 16",
@@ -228,7 +233,9 @@ fn cli_hints_are_followed_and_help() {
     let ran = crossscale(home.path(), &ran);
     assert!(ran.status.success(), "{}", stderr(&ran));
     let mut wrong = Vec::new();
-    for Hint { mistake, named, change, then } in of_text().into_iter().chain(of_models()) {
+    for Hint { mistake, named, change, then } in
+        of_text().into_iter().chain(of_models()).chain(of_verbs())
+    {
         let refused = crossscale(home.path(), &mistake);
         let told = stderr(&refused);
         let hint = told.split("hint: ").nth(1).unwrap_or_default();
