@@ -54,6 +54,7 @@ mod tests {
     use models::engine::Engine;
     use models::family::{FamilyConfig, parametrise};
     use models::parametrization::Parametrization;
+    use models::precision::Precision;
 
     use super::*;
     use crate::blocks::Positions;
@@ -177,5 +178,46 @@ mod tests {
             results.collect::<Vec<_>>()
         };
         assert!(run(false) == run(true));
+    }
+
+    /// The backward pass of `split` is bf16, its forward pass nearly f32; the same bits on any
+    /// number of threads show that every task rounds.
+    #[test]
+    fn invariant_products_round_in_every_task_of_both_passes() {
+        let batch = batch(5, 33, 60);
+        let run = |precision: Precision, threads: usize| {
+            let engines = engines(false).into_iter();
+            let results = engines.map(|(engine, values)| {
+                let mut engine = engine.with_precision(precision).unwrap();
+                let mut gradients = vec![0.0; values.len()];
+                let loss = pool(threads)
+                    .install(|| engine.loss_and_gradients(&values, &batch, &mut gradients))
+                    .unwrap();
+                (loss.loss_nats, gradients)
+            });
+            results.collect::<Vec<_>>()
+        };
+        let exact = run(Precision::F32, 1);
+        for (precision, loss_max, low, high) in [
+            (Precision::Tf32, 1e-4, 5e-5, 3e-3),
+            (Precision::Split, 2e-6, 5e-4, 2e-2),
+            (Precision::Half, 2e-3, 5e-4, 2e-2),
+        ] {
+            let found = run(precision, 1);
+            assert!(found == run(precision, 3), "{precision:?}");
+            for ((loss, gradients), (exact_loss, exact)) in found.iter().zip(&exact) {
+                let squares = |values: &mut dyn Iterator<Item = f32>| {
+                    values.map(|value| f64::from(value).powi(2)).sum::<f64>()
+                };
+                let gap = squares(&mut gradients.iter().zip(exact).map(|(a, b)| a - b));
+                let distance = (gap / squares(&mut exact.iter().copied())).sqrt();
+                let off = (loss - exact_loss).abs();
+                eprintln!("{precision:?}: loss {off:.1e}, gradient {distance:.1e}");
+                assert!((low..high).contains(&distance), "{precision:?}: {distance:e}");
+                assert!(off < loss_max, "{precision:?}: {off:e}");
+            }
+        }
+        let recomputing = engines(true).remove(0).0;
+        assert!(recomputing.with_precision(Precision::Half).is_err());
     }
 }
