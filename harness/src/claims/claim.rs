@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{HarnessError, Result};
 use crate::experiment::design::ladder::rows::SizeAxis;
+use crate::statistics::Interval;
 
 /// A registered claim.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,25 +29,15 @@ pub struct Claim {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Test {
-    /// Shift slope, ratios and regret of the first parametrization; slope of the control.
+    /// Shift slope of the first parametrization as an equivalence, with the others as controls.
     Transfer {
-        /// Largest |k| of perfect transfer.
+        /// Bound on |k|, see [`TransferRule`](crate::statistics::TransferRule).
         slope_max: f64,
-        /// The interval of k must stay within ± this.
-        slope_interval_max: f64,
-        /// Largest |log2 LR*(w) / LR*(base)|.
-        ratio_max_octaves: f64,
-        /// Largest regret that needs no excuse.
-        regret_max_nats: f64,
-        /// Smallest |k| of the control.
-        control_slope_min: f64,
     },
-    /// Rank correlation between widths and distance of the base point from the best set.
+    /// Rank correlation between widths, held against that between seeds at one width.
     Perturbation {
-        /// Smallest rank correlation.
-        correlation_min: f64,
-        /// Largest distance of the base point from the best set.
-        distance_max_nats: f64,
+        /// Share of its ceiling that the correlation must reach.
+        ceiling_share_min: f64,
     },
     /// Candidate against baselines at every budget.
     Ladder {
@@ -104,12 +95,14 @@ pub enum ClaimVerdict {
     Supported,
     /// The rule's counter-conditions hold.
     Contradicted,
+    /// Decided both ways: better in some rows, worse in others.
+    Mixed,
     /// Neither.
     Inconclusive,
-    /// Runs that the rule needs are missing.
+    /// A side does not read its context: nothing was compared.
+    Plateau,
+    /// Runs that the rule needs are missing, or all of them.
     Unfinished,
-    /// No run yet.
-    NotRun,
 }
 
 impl std::fmt::Display for ClaimVerdict {
@@ -117,11 +110,25 @@ impl std::fmt::Display for ClaimVerdict {
         formatter.write_str(match self {
             Self::Supported => "supported",
             Self::Contradicted => "contradicted",
+            Self::Mixed => "mixed",
             Self::Inconclusive => "inconclusive",
+            Self::Plateau => "plateau",
             Self::Unfinished => "unfinished",
-            Self::NotRun => "not run",
         })
     }
+}
+
+/// What a verdict rests on, as one number.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Effect {
+    /// Value.
+    pub value: f64,
+    /// 95 % interval.
+    pub interval: Option<Interval>,
+    /// What it counts.
+    pub unit: &'static str,
+    /// Seeds behind it.
+    pub seeds: usize,
 }
 
 /// A verdict with the numbers behind it.
@@ -135,6 +142,8 @@ pub struct Finding {
     pub verdict: ClaimVerdict,
     /// The deciding numbers with intervals and n, one line.
     pub number: String,
+    /// The one number of the matrix.
+    pub effect: Option<Effect>,
     /// Runs behind it.
     pub runs: usize,
     /// What it would take to decide, for everything undecided.

@@ -1,6 +1,6 @@
 //! From outcomes to verdicts, by the rule of each claim.
 
-use super::claim::{Claim, ClaimVerdict, Finding, Test};
+use super::claim::{Claim, ClaimVerdict, Effect, Finding, Test};
 use crate::error::{HarnessError, Result};
 use crate::experiment::design::ladder::Study;
 use crate::experiment::design::ladder::rows::{self, Contrast, comparisons};
@@ -9,7 +9,9 @@ use crate::experiment::design::perturb::{self, PerturbOutcome};
 use crate::experiment::design::transfer::TransferOutcome;
 use crate::experiment::design::{Design, Outcome};
 use crate::experiment::words::with_interval;
-use crate::statistics::{Interval, ShiftSlope, Verdict};
+use crate::statistics::{
+    Estimate, Interval, TransferRule, TransferShift, TransferVerdict, Verdict, estimate,
+};
 
 /// What undecided rows wait for that no seed can decide.
 const OPEN_RANGE: &str = "ladders whose ranges overlap";
@@ -18,12 +20,14 @@ const OPEN_RANGE: &str = "ladders whose ranges overlap";
 struct Judged {
     verdict: ClaimVerdict,
     number: String,
+    effect: Option<Effect>,
     would_take: Option<String>,
 }
 
 impl Judged {
     fn waiting(number: impl Into<String>) -> Self {
-        Self { verdict: ClaimVerdict::Unfinished, number: number.into(), would_take: None }
+        let (verdict, number) = (ClaimVerdict::Unfinished, number.into());
+        Self { verdict, number, effect: None, would_take: None }
     }
 }
 
@@ -37,14 +41,10 @@ pub fn judge(
 ) -> Result<Finding> {
     let runs = outcome.runs().len();
     let judged = match (&claim.test, outcome) {
-        _ if runs == 0 => Judged {
-            verdict: ClaimVerdict::NotRun,
-            number: "no run yet".to_owned(),
-            would_take: None,
-        },
-        (Test::Transfer { .. }, Outcome::Transfer(outcome)) => transfer(&claim.test, outcome),
-        (Test::Perturbation { correlation_min, distance_max_nats }, Outcome::Perturb(outcome)) => {
-            perturbation(outcome, *correlation_min, *distance_max_nats, complete)
+        _ if runs == 0 => Judged::waiting("no run yet"),
+        (Test::Transfer { slope_max }, Outcome::Transfer(outcome)) => transfer(outcome, *slope_max),
+        (Test::Perturbation { ceiling_share_min }, Outcome::Perturb(outcome)) => {
+            perturbation(outcome, *ceiling_share_min, complete)
         }
         (Test::Ladder { candidate, baselines }, Outcome::Ladder(study)) => {
             let rows = rows::rows(study, candidate, baselines)?;
@@ -72,6 +72,7 @@ pub fn judge(
         experiment: Some(experiment.to_owned()),
         verdict: judged.verdict,
         number: judged.number,
+        effect: judged.effect,
         runs,
         would_take: judged.would_take,
     })
@@ -82,8 +83,9 @@ pub fn waiting(claim: &Claim) -> Finding {
     Finding {
         claim: claim.id.clone(),
         experiment: None,
-        verdict: ClaimVerdict::NotRun,
+        verdict: ClaimVerdict::Unfinished,
         number: "no run yet".to_owned(),
+        effect: None,
         runs: 0,
         would_take: claim.needs.clone(),
     }
@@ -101,108 +103,71 @@ pub fn fits(test: &Test, design: &Design) -> bool {
     }
 }
 
-fn transfer(test: &Test, outcome: &TransferOutcome) -> Judged {
-    let Test::Transfer {
-        slope_max,
-        slope_interval_max,
-        ratio_max_octaves,
-        regret_max_nats,
-        control_slope_min,
-    } = *test
-    else {
-        unreachable!("called for transfer tests only")
-    };
+fn transfer(outcome: &TransferOutcome, slope_max: f64) -> Judged {
     let names = &outcome.plan.parametrizations;
-    let found: Vec<ShiftSlope> = names.iter().map(|name| outcome.slope(name)).collect();
-    let regrets = outcome.regrets(&names[0]);
+    let found: Vec<TransferShift> = names.iter().map(|name| outcome.shift(name)).collect();
     let number = outcome.describe();
-    let interval = |shift: &ShiftSlope| shift.bootstrap.as_ref().map(|found| found.interval);
-    let values = |shift: &ShiftSlope| Some((shift.slope?, interval(shift)?));
-    let (Some((k, own)), Some((control, other))) =
-        (values(&found[0]), found.get(1).and_then(values))
+    // While a bowl lacks its seeds the grid alone is no interval.
+    let interval = |shift: &TransferShift| shift.seeds.as_ref().and(shift.interval);
+    let own = interval(&found[0]);
+    let effect = found[0].slope.map(|value| {
+        let (unit, seeds) = ("octaves per octave of width", outcome.seeds as usize);
+        Effect { value, interval: own, unit, seeds }
+    });
+    let Some(own) = own.filter(|_| found.len() > 1 && found[1..].iter().all(|c| interval(c).is_some()))
     else {
-        return Judged::waiting(number);
+        return Judged { effect, ..Judged::waiting(number) };
     };
-    let within = |interval: Interval, bound: f64| interval.low > -bound && interval.high < bound;
-    let beyond = |interval: Interval, bound: f64| interval.low > bound || interval.high < -bound;
-    let best: Option<Vec<f64>> = found[0]
-        .optima
-        .iter()
-        .map(|(_, vertex)| vertex.as_ref().ok().map(|vertex| vertex.log2_learning_rate))
-        .collect();
-    let steady = best
-        .is_some_and(|best| best.iter().all(|rate| (rate - best[0]).abs() <= ratio_max_octaves));
-    let cheap = regrets.len() + 1 == found[0].optima.len()
-        && regrets.iter().all(|regret| {
-            regret.regret.is_some_and(|regret| {
-                regret.mean <= regret_max_nats.max(2.0 * regret.standard_error.unwrap_or(0.0))
-            })
-        });
-    let supported = k.abs() <= slope_max
-        && own.contains(0.0)
-        && within(own, slope_interval_max)
-        && steady
-        && cheap
-        && control.abs() >= control_slope_min
-        && !other.contains(0.0);
-    let verdict = if supported {
-        ClaimVerdict::Supported
-    } else if beyond(own, slope_max) || within(other, control_slope_min) {
-        ClaimVerdict::Contradicted
-    } else {
-        ClaimVerdict::Inconclusive
+    let rule = TransferRule { slope_bound: slope_max };
+    let verdict = match rule.judge(Some(own), found[1..].iter().map(interval)) {
+        _ if !outcome.reads_context() => ClaimVerdict::Plateau,
+        TransferVerdict::Supported => ClaimVerdict::Supported,
+        TransferVerdict::Contradicted => ClaimVerdict::Contradicted,
+        TransferVerdict::Inconclusive => ClaimVerdict::Inconclusive,
     };
-    let would_take = (verdict == ClaimVerdict::Inconclusive)
-        .then(|| slope_would_take(own, slope_max, outcome.seeds));
-    Judged { verdict, number, would_take }
+    let would_take = (verdict == ClaimVerdict::Inconclusive).then(|| {
+        let ratio = own.half_width() / slope_max;
+        match () {
+            () if ratio > 1.0 => {
+                let seeds = (outcome.seeds as f64 * ratio * ratio).ceil();
+                format!("about {seeds} seeds for an interval of ±{slope_max} if the noise stays")
+            }
+            () if rule.stays(own) => "a control whose best rate is seen to move".to_owned(),
+            () => format!("the interval crosses ±{slope_max}: more seeds or a finer grid"),
+        }
+    });
+    Judged { verdict, number, effect, would_take }
 }
 
-/// What an undecided slope lacks: seeds only while its interval is wider than `slope_max`.
-fn slope_would_take(interval: Interval, slope_max: f64, seeds: u64) -> String {
-    let ratio = interval.half_width() / slope_max;
-    if ratio > 1.0 {
-        let seeds = (seeds as f64 * ratio * ratio).ceil();
-        format!("about {seeds} seeds for an interval of ±{slope_max} if the noise stays")
-    } else if interval.contains(0.0) {
-        "the interval is narrow enough; another condition of the rule is not met".to_owned()
-    } else {
-        let least = interval.low.abs().min(interval.high.abs());
-        format!("no number of seeds: the interval is narrow enough but leaves out 0 by {least:.4}")
-    }
-}
-
-fn perturbation(
-    outcome: &PerturbOutcome,
-    correlation_min: f64,
-    distance_max_nats: f64,
-    complete: bool,
-) -> Judged {
+fn perturbation(outcome: &PerturbOutcome, ceiling_share_min: f64, complete: bool) -> Judged {
     let seeds = outcome.common_seeds();
     let (Some(found), Some(number)) = (perturb::compare(outcome, &seeds), outcome.describe())
     else {
         return Judged::waiting(format!("{} runs, no complete seed yet", outcome.runs().count()));
     };
     let rho = found.correlation;
+    let effect = Some(Effect {
+        value: rho.correlation,
+        interval: rho.interval,
+        unit: "rank correlation",
+        seeds: seeds.len(),
+    });
     if !complete {
-        return Judged::waiting(number);
+        return Judged { effect, ..Judged::waiting(number) };
     }
     let interval = rho.interval.unwrap_or(Interval { low: -1.0, high: 1.0 });
-    let error = found.distance.standard_error.unwrap_or(f64::INFINITY);
-    let near = found.distance.mean <= distance_max_nats;
-    let far = found.distance.mean > distance_max_nats + 2.0 * error;
-    let verdict = if rho.correlation >= correlation_min && interval.low > 0.0 && near {
-        ClaimVerdict::Supported
-    } else if interval.high < correlation_min || far {
-        ClaimVerdict::Contradicted
-    } else {
-        ClaimVerdict::Inconclusive
+    let ceiling = found.ceiling_of_means(seeds.len());
+    let verdict = match ceiling.map(|ceiling| ceiling_share_min * ceiling) {
+        _ if !outcome.reads_context() => ClaimVerdict::Plateau,
+        Some(least) if rho.correlation >= least && interval.low > 0.0 => ClaimVerdict::Supported,
+        Some(least) if interval.high < least => ClaimVerdict::Contradicted,
+        _ => ClaimVerdict::Inconclusive,
     };
-    let would_take = (verdict == ClaimVerdict::Inconclusive).then(|| {
-        let gap = (rho.correlation.atanh() - correlation_min.atanh()).abs().max(0.05);
-        let sets = 3.0 + (1.0 + 0.5 * rho.correlation.powi(2)) * (1.96 / gap).powi(2);
-        format!("about {:.0} sets to tell the correlation from {correlation_min}", sets.ceil())
+    let would_take = (verdict == ClaimVerdict::Inconclusive).then(|| match ceiling {
+        Some(_) => "more sets, for a narrower interval of the correlation".to_owned(),
+        None => "more seeds: two of them do not agree on the order of the sets".to_owned(),
     });
-    Judged { verdict, number, would_take }
+    Judged { verdict, number, effect, would_take }
 }
 
 fn every_row(study: &Study, rows: &[Contrast], complete: bool) -> Judged {
@@ -210,6 +175,7 @@ fn every_row(study: &Study, rows: &[Contrast], complete: bool) -> Judged {
     let count = |verdict: Verdict| found.iter().filter(|row| row.verdict == verdict).count();
     let (better, worse) = (count(Verdict::Better), count(Verdict::Worse));
     let (same, open) = (count(Verdict::NoChange), count(Verdict::Inconclusive));
+    let plateau = count(Verdict::Plateau);
     let means: Vec<f64> = found.iter().filter_map(|row| Some(row.difference?.mean)).collect();
     let range =
         match (means.iter().copied().reduce(f64::min), means.iter().copied().reduce(f64::max)) {
@@ -219,17 +185,20 @@ fn every_row(study: &Study, rows: &[Contrast], complete: bool) -> Judged {
             _ => "no complete row".to_owned(),
         };
     let number = format!(
-        "better in {better}, worse in {worse}, no change in {same}, inconclusive in {open} of {} \
-         rows; {range}; n = {} seeds",
+        "better in {better}, worse in {worse}, no change in {same}, inconclusive in {open}, on the \
+         plateau in {plateau} of {} rows; {range}; n = {} seeds",
         rows.len(),
         study.setting.seeds
     );
+    let effect = mean_difference(rows);
     if !complete || rows.is_empty() {
-        return Judged::waiting(number);
+        return Judged { effect, ..Judged::waiting(number) };
     }
     let verdict = match () {
+        () if plateau > 0 => ClaimVerdict::Plateau,
         () if better == rows.len() => ClaimVerdict::Supported,
         () if better == 0 && 2 * worse >= rows.len() => ClaimVerdict::Contradicted,
+        () if better > 0 && worse > 0 && 2 * open <= rows.len() => ClaimVerdict::Mixed,
         () => ClaimVerdict::Inconclusive,
     };
     let would_take = (verdict == ClaimVerdict::Inconclusive)
@@ -237,7 +206,25 @@ fn every_row(study: &Study, rows: &[Contrast], complete: bool) -> Judged {
         .flatten()
         .map(|seeds| format!("{seeds} seeds for the hardest undecided row if its noise stays"))
         .or_else(|| (verdict == ClaimVerdict::Inconclusive).then(|| OPEN_RANGE.to_owned()));
-    Judged { verdict, number, would_take }
+    Judged { verdict, number, effect, would_take }
+}
+
+/// Mean difference over the rows, seed by seed; without an interval where rows have not the same
+/// seeds.
+fn mean_difference(rows: &[Contrast]) -> Option<Effect> {
+    let seeds = rows.iter().map(|row| row.differences.len()).min()?;
+    let alike = rows.iter().all(|row| row.differences.len() == seeds);
+    let over_rows = |seed: usize| {
+        rows.iter().map(|row| row.differences[seed]).sum::<f64>() / rows.len() as f64
+    };
+    let found = match alike {
+        true => estimate(&(0..seeds).map(over_rows).collect::<Vec<_>>())?,
+        false => {
+            let means = rows.iter().filter_map(|row| Some(estimate(&row.differences)?.mean));
+            Estimate { interval: None, n: seeds, ..estimate(&means.collect::<Vec<_>>())? }
+        }
+    };
+    Some(Effect { value: found.mean, interval: found.interval, unit: "nats", seeds: found.n })
 }
 
 fn power_law(study: &Study, family: &str, distance_max_nats: f64) -> Judged {
@@ -246,21 +233,35 @@ fn power_law(study: &Study, family: &str, distance_max_nats: f64) -> Judged {
     };
     let predicted = found.fit.fit.predict(found.size);
     let interval = found.fit.prediction_nats.as_ref().map(|bootstrap| bootstrap.interval);
+    let exponent = found.fit.exponent.as_ref().map(|bootstrap| bootstrap.interval);
     let distance = found.actual.mean - predicted;
     let number = format!(
-        "predicted {}, actual {} nats at {} parameters; exponent {:.3}; n = {} seeds",
+        "predicted {}, actual {}, next smaller budget {:.3} nats; {} parameters; exponent {}; \
+         n = {} seeds",
         with_interval(predicted, interval, 3),
         with_interval(found.actual.mean, found.actual.interval, 3),
+        found.next_smaller_nats,
         found.size,
-        found.fit.fit.exponent,
+        with_interval(found.fit.fit.exponent, exponent, 3),
         found.actual.n
     );
+    let effect = Some(Effect {
+        value: found.fit.fit.exponent,
+        interval: exponent,
+        unit: "exponent",
+        seeds: found.actual.n,
+    });
     let (Some(expected), Some(actual)) = (interval, found.actual.interval) else {
-        return Judged::waiting(number);
+        return Judged { effect, ..Judged::waiting(number) };
     };
     let overlap = expected.low <= actual.high && actual.low <= expected.high;
+    // A law that is flat, or no better than the last known loss, predicts nothing.
+    let slopes = exponent.is_some_and(|interval| !interval.contains(0.0));
+    let tells = distance.abs() < (found.actual.mean - found.next_smaller_nats).abs();
+    let near = distance.abs() <= distance_max_nats;
     let verdict = match () {
-        () if distance.abs() <= distance_max_nats && overlap => ClaimVerdict::Supported,
+        () if !found.reads_context => ClaimVerdict::Plateau,
+        () if near && overlap && slopes && tells => ClaimVerdict::Supported,
         () if distance.abs() > distance_max_nats && !overlap => ClaimVerdict::Contradicted,
         () => ClaimVerdict::Inconclusive,
     };
@@ -269,7 +270,7 @@ fn power_law(study: &Study, family: &str, distance_max_nats: f64) -> Judged {
         let seeds = (found.actual.n as f64 * ratio * ratio).ceil();
         format!("about {seeds} seeds for intervals of ±{distance_max_nats} nats")
     });
-    Judged { verdict, number, would_take }
+    Judged { verdict, number, effect, would_take }
 }
 
 fn paired(test: &Test, outcome: &PairOutcome, complete: bool) -> Result<Judged> {
@@ -277,10 +278,17 @@ fn paired(test: &Test, outcome: &PairOutcome, complete: bool) -> Result<Judged> 
     let Some(number) = outcome.describe()? else {
         return Ok(Judged::waiting("no common seed yet"));
     };
+    let effect = found.difference.map(|found| Effect {
+        value: found.mean,
+        interval: found.interval,
+        unit: "nats",
+        seeds: found.n,
+    });
     if !complete {
-        return Ok(Judged::waiting(number));
+        return Ok(Judged { effect, ..Judged::waiting(number) });
     }
     let verdict = match (test, found.verdict) {
+        (_, Verdict::Plateau) => ClaimVerdict::Plateau,
         (Test::AtLeastAsGood, Verdict::Better | Verdict::NoChange)
         | (Test::Worse, Verdict::Worse) => ClaimVerdict::Supported,
         (_, Verdict::Inconclusive) => ClaimVerdict::Inconclusive,
@@ -288,5 +296,5 @@ fn paired(test: &Test, outcome: &PairOutcome, complete: bool) -> Result<Judged> 
     };
     let would_take =
         found.seeds_to_resolve.map(|seeds| format!("{seeds} seeds if the noise stays"));
-    Ok(Judged { verdict, number, would_take })
+    Ok(Judged { verdict, number, effect, would_take })
 }

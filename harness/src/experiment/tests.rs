@@ -47,7 +47,9 @@ impl<F: Fn(&RunConfig) -> Option<f64>> RunSource for World<F> {
             remarks: Vec::new(),
             evaluations: vec![(run.train.steps, loss_nats.unwrap_or(9.0))],
             documents: vec![],
-            unigram_loss_nats: 5.2,
+            unigram_loss_nats: 20.0,
+            lines: None,
+            context: None,
         }))
     }
 }
@@ -114,7 +116,7 @@ fn invariant_every_registered_file_is_whole() {
     assert_eq!(names.len(), experiments.len(), "names are unique");
     let claims = claims().unwrap();
     let ids: Vec<&str> = claims.iter().map(|claim| claim.id.as_str()).collect();
-    for id in ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"] {
+    for id in ["C1", "C2", "C3", "C3b", "C4", "C5", "C6", "C7", "C8"] {
         assert!(ids.contains(&id), "{id} is not registered");
     }
     for claim in &claims {
@@ -154,13 +156,28 @@ fn invariant_transfer_claim_follows_the_truth() {
     let finding = judge("C1", "transfer", &transfer_in(&noisy));
     assert_eq!(finding.verdict, ClaimVerdict::Inconclusive, "{}", finding.number);
     assert!(finding.would_take.unwrap().contains("seeds for an interval"));
+    // A slope that is certain and small is transfer, though its interval leaves out 0.
     let creeping = World {
         loss: |run: &RunConfig| Some(bowl(run, drift_of(run) - 0.05, 1e-4)),
         finished: always,
     };
     let finding = judge("C1", "transfer", &transfer_in(&creeping));
+    assert_eq!(finding.verdict, ClaimVerdict::Supported, "{}", finding.number);
+    let effect = finding.effect.unwrap();
+    assert!(effect.interval.unwrap().high < 0.0 && (effect.value + 0.05).abs() < 0.01);
+    // Without a control that is seen to move, no sweep is supported.
+    let still =
+        World { loss: |run: &RunConfig| Some(bowl(run, 0.0, 1e-4)), finished: always };
+    let finding = judge("C1", "transfer", &transfer_in(&still));
     assert_eq!(finding.verdict, ClaimVerdict::Inconclusive, "{}", finding.number);
-    assert!(finding.would_take.unwrap().contains("leaves out 0"));
+    assert!(finding.would_take.unwrap().contains("a control"));
+    // On the plateau nothing is judged.
+    let stuck = World {
+        loss: |run: &RunConfig| Some(15.0 + bowl(run, drift_of(run), 0.001)),
+        finished: always,
+    };
+    let finding = judge("C1", "transfer", &transfer_in(&stuck));
+    assert_eq!(finding.verdict, ClaimVerdict::Plateau, "{}", finding.number);
 }
 
 fn first_seed(run: &RunConfig) -> bool {
@@ -178,7 +195,7 @@ fn invariant_unfinished_bowls_give_no_verdict_and_no_interval() {
     assert_eq!(finding.verdict, ClaimVerdict::Unfinished);
     assert!(finding.number.contains("no interval"), "{}", finding.number);
     let gathered = transfer_in(&World { loss, finished: |_| false });
-    assert_eq!(judge("C1", "transfer", &gathered).verdict, ClaimVerdict::NotRun);
+    assert_eq!(judge("C1", "transfer", &gathered).verdict, ClaimVerdict::Unfinished);
 }
 
 fn without_fourth(run: &RunConfig) -> bool {
@@ -201,12 +218,22 @@ fn invariant_broken_ladder_analyses_change_the_verdict() {
     let finding = verdict("C3", &unpaired);
     assert_eq!(finding.verdict, ClaimVerdict::Inconclusive);
     assert!(finding.would_take.unwrap().contains("seeds"));
+    // Models above the line without context are not compared, whatever they differ by.
+    let mut stuck = ladder_in(-0.02, always, false);
+    let Outcome::Ladder(study) = &mut stuck.outcome else { unreachable!() };
+    let of_bert = study.cells.iter_mut().find(|cell| cell.family == "bert").unwrap();
+    of_bert.runs[3].unigram_loss_nats = of_bert.runs[3].loss_nats.unwrap() + 0.09;
+    assert_eq!(verdict("C3", &stuck).verdict, ClaimVerdict::Plateau, "one seed is enough");
+    assert_eq!(verdict("C3b", &stuck).verdict, ClaimVerdict::Supported, "another baseline");
     // A dropped seed is missing, not a smaller n.
     let dropped = ladder_in(-0.02, without_fourth, false);
     assert_eq!(dropped.wanted.len(), 4, "one seed of four budgets");
     let finding = verdict("C3", &dropped);
     assert_eq!(finding.verdict, ClaimVerdict::Unfinished);
-    assert!(finding.number.contains("of 4 rows"), "{}", finding.number);
+    assert!(finding.number.contains("of 0 rows"), "{}", finding.number);
+    let other = verdict("C3b", &dropped);
+    assert_eq!(other.verdict, ClaimVerdict::Unfinished);
+    assert!(other.number.contains("of 4 rows"), "{}", other.number);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use reports::{Block, Cell, Column, Document, Section, Table};
 
 use super::chapter::{Chapter, registration};
+use super::tables::reads_context_rule;
 use super::{ladder, pair, perturb, search, transfer};
 use crate::claims::claim::{Claim, Finding};
 use crate::claims::{self, verdicts};
@@ -68,9 +69,11 @@ fn document(title: &str, claims: &[Claim], chapters: &[Chapter]) -> Result<Docum
          this is another one."
     } else {
         "Verdicts on claims: `supported` and `contradicted` by the claim's rule, `inconclusive` \
-         if the complete experiment meets neither condition, `unfinished` while runs are missing \
-         (its numbers are provisional), `not run`. Every rule was written down in the \
-         experiment's file before its first run."
+         if the complete experiment meets neither condition, `mixed` if it is decided one way in \
+         some rows and the other way in others, `plateau` if a side does not read its context, \
+         `unfinished` while runs are missing (its numbers are provisional). Experiments on words \
+         are judged anew by rules that were changed after they had run, because their own let \
+         models that ignore their context decide."
     }));
     Ok(document.with_section(reading))
 }
@@ -79,15 +82,22 @@ fn document(title: &str, claims: &[Claim], chapters: &[Chapter]) -> Result<Docum
 fn front(claims: &[Claim], chapters: &[Chapter]) -> Result<Section> {
     let columns = vec![
         Column::text("claim", "claim"),
-        Column::text("statement", "says"),
-        Column::text("verdict", "verdict"),
-        Column::text("number", "numbers"),
-        Column::number("runs", "runs", ""),
         Column::text("experiment", "experiment"),
-        Column::text("would_take", "to decide"),
+        Column::text("verdict", "verdict"),
+        Column::number("effect", "effect", ""),
+        Column::number("effect_low", "from", "95 %"),
+        Column::number("effect_high", "to", "95 %"),
+        Column::text("unit", "unit"),
+        Column::number("seeds", "seeds", ""),
+        Column::number("runs", "runs", ""),
     ];
     let mut table = Table::new("claims", "Claims and verdicts", columns)
-        .with_rule("The rule of every claim stands in the section of its experiment.");
+        .with_rule(format!(
+            "One number a verdict: C1 the shift slope, C2 the rank correlation, C7 the exponent, \
+             all others the candidate's loss minus the baseline's, averaged over the rows of the \
+             experiment. {} The rule of every claim stands in the section of its experiment.",
+            reads_context_rule()
+        ));
     for claim in claims {
         let found: Vec<&Finding> = chapters
             .iter()
@@ -101,23 +111,30 @@ fn front(claims: &[Claim], chapters: &[Chapter]) -> Result<Section> {
                 .experiment
                 .as_ref()
                 .map_or(Cell::Missing, |name| Cell::link(name, format!("#{}", title(name))));
+            let effect = finding.effect.as_ref();
+            let number = |value: Option<f64>| Cell::or_missing(value, |v| Cell::decimals(v, 4));
+            let interval = effect.and_then(|effect| effect.interval);
             table.push(vec![
                 Cell::text(&claim.id),
-                Cell::text(&claim.statement),
-                Cell::verdict(finding.verdict),
-                Cell::text(&finding.number),
-                Cell::count(finding.runs),
                 experiment,
-                finding.would_take.as_ref().map_or(Cell::Missing, Cell::text),
+                Cell::verdict(finding.verdict),
+                number(effect.map(|effect| effect.value)),
+                number(interval.map(|interval| interval.low)),
+                number(interval.map(|interval| interval.high)),
+                effect.map_or(Cell::Missing, |effect| Cell::text(effect.unit)),
+                Cell::or_missing(effect, |effect| Cell::count(effect.seeds)),
+                Cell::count(finding.runs),
             ])?;
         }
     }
+    let statements = claims.iter().map(|c| format!("{}: {}", c.id, c.statement)).collect();
     let mut section = Section::new("Claims").with(Block::text(
         "What the 2026 paper (and, for C8, the 2023 one) says about Probabilistic Transformers, \
          or what it promises of their insides (C10, C11), and what these experiments make of it, \
          at the sizes they were run at. Sizes here are up to a thousand times smaller than the \
          paper's: a verdict speaks about these sizes and this text only.",
     ));
+    section = section.with(Block::List(statements));
     let open: Vec<String> = chapters
         .iter()
         .filter(|chapter| chapter.wanted > 0)
@@ -160,8 +177,11 @@ fn section(chapter: &Chapter) -> Result<Section> {
         let rule = chapter.claims.iter().find(|claim| claim.id == finding.claim);
         let rule = rule.map_or("", |claim| claim.rule.as_str());
         section = section.with(Block::text(format!(
-            "**{}: {}.** {}. Rule: {rule}",
-            finding.claim, finding.verdict, finding.number
+            "**{}: {}.** {}.{} Rule: {rule}",
+            finding.claim,
+            finding.verdict,
+            finding.number,
+            finding.would_take.as_ref().map_or(String::new(), |what| format!(" To decide: {what}."))
         )));
     }
     if runs == 0 {

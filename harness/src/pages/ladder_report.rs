@@ -1,5 +1,7 @@
 //! The report of a `reproduce`: summary, tables, figures, caveats.
 
+use std::collections::BTreeMap;
+
 use reports::{Block, Document, Section};
 
 use super::chapter::registration;
@@ -9,9 +11,7 @@ use crate::error::Result;
 use crate::experiment::Experiment;
 use crate::experiment::design::ladder::Study;
 use crate::experiment::words::title;
-
-/// A model this close to the unigram line has learned no context worth the name.
-pub const PLATEAU_MARGIN_NATS: f64 = 0.05;
+use crate::runs::record;
 
 /// Builds the whole report; `command` is printed under every table.
 pub fn build(experiment: &Experiment, study: &Study, command: &str) -> Result<Document> {
@@ -115,7 +115,7 @@ fn rates_explained(study: &Study) -> String {
 
 /// Everything a reader must know before believing the first table.
 pub fn warnings(study: &Study) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let (mut warnings, mut plateau) = (Vec::new(), BTreeMap::<_, Vec<String>>::new());
     for search in study.searches.iter().filter(|search| !search.bracketed) {
         warnings.push(format!(
             "The learning-rate search of {} ended at the edge of the rates tried.",
@@ -132,15 +132,17 @@ pub fn warnings(study: &Study) -> Vec<String> {
                 study.budget(cell)
             ));
         }
-        let stuck = cell.runs.iter().any(|run| {
-            run.loss_nats.is_some_and(|loss| loss > run.unigram_loss_nats - PLATEAU_MARGIN_NATS)
-        });
-        if study.is_largest(cell) && stuck {
-            warnings.push(format!(
-                "{name} has not left the unigram plateau at the largest budget: its loss there \
-                 says nothing about the architecture."
-            ));
+        let finished = cell.runs.iter().filter(|run| run.loss_nats.is_some());
+        if !record::all_read(finished) {
+            plateau.entry(name).or_default().push(study.budget(cell).to_string());
         }
     }
+    warnings.extend(plateau.into_iter().map(|(name, budgets)| {
+        format!(
+            "{name} does not read its context at {}: it is on the plateau, and its loss there says \
+             nothing about the architecture.",
+            budgets.join(", ")
+        )
+    }));
     warnings
 }

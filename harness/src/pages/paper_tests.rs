@@ -49,6 +49,8 @@ impl RunSource for World {
             evaluations: vec![(run.train.steps, loss)],
             documents: vec![],
             unigram_loss_nats: 9.0,
+            lines: None,
+            context: None,
         }))
     }
 }

@@ -46,6 +46,8 @@ impl RunSource for Published<'_> {
             evaluations: vec![],
             documents: vec![],
             unigram_loss_nats: self.unigram_loss_nats,
+            lines: self.corpora.lines(&run.data, &corpus)?,
+            context: None,
         }))
     }
 }

@@ -10,6 +10,7 @@ use crate::experiment::rate_search::RateSearch;
 use crate::experiment::words::title;
 use crate::runs::record::RunRecord;
 use crate::statistics::{self, EQUIVALENCE_MARGIN_NATS, VERDICT_RULE};
+use crate::train::context::CONTEXT_MARGIN_NATS;
 
 /// Mean and interval over seeds, as a cell; `div` if any seed diverged.
 pub fn loss_estimate(runs: &[RunRecord]) -> Option<Estimate> {
@@ -67,6 +68,9 @@ pub fn comparison(study: &Study, command: &str) -> Result<Table> {
         Column::estimate("loss_nats", "held-out MLM loss", "nats"),
         Column::number("perplexity", "perplexity", ""),
         Column::number("unigram_loss_nats", "unigram", "nats"),
+        Column::number("own_token_loss_nats", "own token", "nats"),
+        Column::number("neighbour_loss_nats", "neighbours", "nats"),
+        Column::text("reads_context", "reads its context"),
         Column::number("learning_rate", "learning rate", ""),
         Column::number("tokens_per_second", "speed", "tokens/s"),
         Column::number("wall_seconds", "time", "s per run"),
@@ -86,7 +90,8 @@ pub fn comparison(study: &Study, command: &str) -> Result<Table> {
              Loss is the mean over fixed masked positions of the validation text {when}, \
              with a 95 % Student-t interval over seeds. Parameters are matched, compute is \
              not: PT and UT reuse their weights, see the FLOPs column. Speed and time depend on \
-             the machine and on what ran beside.",
+             the machine and on what ran beside. {}",
+            reads_context_rule(),
         ))
         .with_provenance(Provenance::new(
             command,
@@ -114,12 +119,30 @@ pub fn comparison(study: &Study, command: &str) -> Result<Table> {
                 None => Cell::text(statistics::perplexity_words(loss.mean)),
             }),
             Cell::decimals(run.unigram_loss_nats, 4),
+            line(run.lines.map(|lines| lines.own_token_nats)),
+            line(run.lines.map(|lines| lines.neighbour_nats)),
+            Cell::text(cell.reads_context().to_string()),
             Cell::significant(run.config.train.learning_rate, 3),
             Cell::significant(median(speeds(&cell.runs)), 3),
             Cell::decimals(seconds, 1),
         ])?;
     }
     Ok(table)
+}
+
+/// A loss without a model; missing where the text is not at hand.
+fn line(loss_nats: Option<f64>) -> Cell {
+    Cell::or_missing(loss_nats, |loss| Cell::decimals(loss, 4))
+}
+
+/// What the column `reads_context` says.
+pub fn reads_context_rule() -> String {
+    format!(
+        "A model reads its context if every seed ends at least {CONTEXT_MARGIN_NATS} nats below \
+         the own-token line (the best guess from the target's own place) and shuffling the words \
+         around the targets costs it as much; runs that did not measure the second are judged by \
+         the line alone. Where a side does not, the verdict is `plateau`."
+    )
 }
 
 fn speeds(runs: &[RunRecord]) -> Vec<f64> {
@@ -212,6 +235,7 @@ fn matched_rows(study: &Study) -> Result<Vec<Contrast>> {
             size: study.budget(cell),
             bound: None,
             differences: pairing.differences(),
+            reads_context: pt.reads_context() && cell.reads_context(),
         });
     }
     Ok(rows)

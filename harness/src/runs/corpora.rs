@@ -6,21 +6,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::data::{DataConfig, Source, TokenizerKind};
 use crate::config::run::{InitConfig, RunConfig};
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, EvaluationSet, Lines, Split};
 use crate::error::{HarnessError, Result};
 use crate::weights::{self, meeting};
+
+/// Training tokens up to which experiments count neighbours: seconds and a few hundred megabytes.
+const LINES_TOKENS_MAX: usize = 100_000_000;
 
 /// Loads the text of every distinct `[data]` table once.
 #[derive(Debug, Default)]
 pub struct Corpora {
     cache: Option<PathBuf>,
     loaded: Mutex<BTreeMap<String, Arc<Corpus>>>,
+    lines: Mutex<BTreeMap<String, Option<Lines>>>,
 }
 
 impl Corpora {
     /// Trained tokenizers are kept in `cache`; `None` trains them anew.
     pub fn new(cache: Option<&Path>) -> Self {
-        Self { cache: cache.map(Path::to_owned), loaded: Mutex::default() }
+        Self { cache: cache.map(Path::to_owned), loaded: Mutex::default(), lines: Mutex::default() }
     }
 
     /// The corpus of `config`.
@@ -35,6 +39,26 @@ impl Corpora {
             let known = weights::load(path)?.origin.tokenizer;
             meeting::corpus_for(&run.data, known.as_ref(), path)
         })
+    }
+
+    /// What can be predicted without a model of the validation targets of `data` in `corpus`;
+    /// `None` where the text is too long to count its neighbours beside a run.
+    pub fn lines(&self, data: &DataConfig, corpus: &Arc<Corpus>) -> Result<Option<Lines>> {
+        let key = format!("{data:?} {}", corpus.fingerprint.to_hex());
+        let mut known = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&lines) = known.get(&key) {
+            return Ok(lines);
+        }
+        let short = corpus.train.tokens.len() <= LINES_TOKENS_MAX;
+        let lines = match short {
+            true => {
+                let set = EvaluationSet::new(corpus.clone(), data, Split::Validation)?;
+                Some(Lines::of(&set, &data.masking))
+            }
+            false => None,
+        };
+        known.insert(key, lines);
+        Ok(lines)
     }
 
     fn remembered(

@@ -266,6 +266,8 @@ fn read_record(
         evaluations: record::read_evaluations(folder)?,
         documents: record::read_documents(folder)?,
         unigram_loss_nats,
+        lines: None,
+        context: result.context.clone(),
     };
     record::check_whole(&record, result, folder)?;
     Ok(record)

@@ -5,11 +5,12 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use crate::config::run::RunConfig;
+use crate::corpus::Lines;
 use crate::error::{HarnessError, Result};
 use crate::input;
 use crate::ledger::RunResult;
 use crate::statistics::perplexity_words;
-use crate::train::DocumentLoss;
+use crate::train::{ContextLosses, DocumentLoss, ReadsContext};
 use crate::train::recorder::{
     DOCUMENTS_FILE, DOCUMENTS_HEADER, EVALUATION_FILE, EVALUATION_HEADER, METRICS_FILE,
     METRICS_HEADER,
@@ -44,12 +45,25 @@ pub struct RunRecord {
     pub documents: Vec<DocumentLoss>,
     /// Loss of the unigram distribution on the same targets.
     pub unigram_loss_nats: f64,
+    /// What can be predicted of the same targets without a model; `None` if the text is not at
+    /// hand.
+    pub lines: Option<Lines>,
+    /// Losses with another context; `None` for runs of versions that did not measure them.
+    pub context: Option<ContextLosses>,
 }
 
 impl RunRecord {
     /// Training tokens per second.
     pub fn tokens_per_second(&self) -> f64 {
         if self.seconds > 0.0 { self.tokens as f64 / self.seconds } else { 0.0 }
+    }
+
+    /// Whether it reads its context. Without its text the unigram line stands in for the own-token
+    /// line, which lies below it: then `No` is certain, and the rest is taken for reading.
+    pub fn reads_context(&self) -> ReadsContext {
+        let line = self.lines.map_or(self.unigram_loss_nats, |lines| lines.own_token_nats);
+        let loss = self.loss_nats.unwrap_or(f64::NAN);
+        ReadsContext::judge(loss, line, self.context.as_ref())
     }
 
     /// Training FLOPs of the whole run.
@@ -138,4 +152,9 @@ pub(super) fn check_whole(record: &RunRecord, result: &RunResult, folder: &Path)
         return Err(damaged(&folder.join(DOCUMENTS_FILE), &problem));
     }
     Ok(())
+}
+
+/// Whether every run of a side of a comparison reads its context.
+pub fn all_read<'a>(runs: impl IntoIterator<Item = &'a RunRecord>) -> bool {
+    runs.into_iter().all(|run| run.reads_context().counts())
 }

@@ -90,7 +90,10 @@ impl Runner {
     pub fn run_all(&self, runs: &[RunConfig]) -> Result<Vec<RunRecord>> {
         let order = longest_first(runs).into();
         workers::complete(order, self.options.jobs, execute::POLL, |index| {
-            self.attempt(&runs[index])
+            let run = &runs[index];
+            let Some(mut record) = self.attempt(run)? else { return Ok(None) };
+            record.lines = self.corpora.lines(&run.data, &self.corpora.of_run(run)?)?;
+            Ok(Some(record))
         })
     }
 

@@ -15,7 +15,7 @@ use super::record::RunRecord;
 use super::runner::Runner;
 use crate::config::data::DataConfig;
 use crate::config::run::RunConfig;
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, Lines};
 use crate::error::Result;
 use crate::ledger::Ledger;
 
@@ -56,15 +56,18 @@ impl<'a> LedgerSource<'a> {
         Ok(corpora::vocabulary(data, &*self.corpora.load(data)?))
     }
 
-    /// Fingerprint of the text of `run`, and its unigram loss on the evaluation targets in nats.
-    fn text(&self, run: &RunConfig) -> Result<(String, f64)> {
+    /// Fingerprint of the text of `run`, its unigram loss on the evaluation targets in nats, and
+    /// the other lines where the text is at hand.
+    fn text(&self, run: &RunConfig) -> Result<(String, f64, Option<Lines>)> {
         let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(text) = texts.get(&text_name(&run.data)) {
-            return Ok((text.fingerprint.clone(), text.unigram_loss_nats));
+            return Ok((text.fingerprint.clone(), text.unigram_loss_nats, None));
         }
         drop(texts);
         let corpus = self.corpora.of_run(run)?;
-        Ok((corpus.fingerprint.to_hex().to_string(), self.unigram_loss_nats(run, &corpus)?))
+        let lines = self.corpora.lines(&run.data, &corpus)?;
+        let unigram = self.unigram_loss_nats(run, &corpus)?;
+        Ok((corpus.fingerprint.to_hex().to_string(), unigram, lines))
     }
 
     fn unigram_loss_nats(&self, run: &RunConfig, corpus: &Arc<Corpus>) -> Result<f64> {
@@ -82,14 +85,17 @@ impl<'a> LedgerSource<'a> {
 impl RunSource for LedgerSource<'_> {
     fn find(&self, run: &RunConfig) -> Result<Option<RunRecord>> {
         let Some(ledger) = &self.ledger else { return Ok(None) };
-        let (fingerprint, unigram) = self.text(run)?;
+        let (fingerprint, unigram, lines) = self.text(run)?;
         let key = execute::key_on(run, &fingerprint)?;
         let name = key.to_string();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(record) = known.get(&name) {
             return Ok(record.clone());
         }
-        let record = execute::finished(run, &key, ledger, unigram)?;
+        let mut record = execute::finished(run, &key, ledger, unigram)?;
+        if let Some(record) = &mut record {
+            record.lines = lines;
+        }
         known.insert(name, record.clone());
         Ok(record)
     }

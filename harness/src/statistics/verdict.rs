@@ -30,6 +30,9 @@ pub enum Verdict {
     NoChange,
     /// The data do not decide.
     Inconclusive,
+    /// One side does not read its context, so the difference says nothing about the models; set
+    /// by whoever knows the runs, not by the statistics.
+    Plateau,
 }
 
 impl std::fmt::Display for Verdict {
@@ -39,6 +42,7 @@ impl std::fmt::Display for Verdict {
             Self::Worse => "worse",
             Self::NoChange => "no change",
             Self::Inconclusive => "inconclusive",
+            Self::Plateau => "plateau",
         })
     }
 }
@@ -59,6 +63,14 @@ pub struct Comparison {
     /// Seeds at which the verdict would be decided if mean and deviation stayed as they are;
     /// present for `inconclusive` only, see [`seeds_to_resolve`].
     pub seeds_to_resolve: Option<usize>,
+}
+
+impl Comparison {
+    /// The same where one side does not read its context: no seed decides it.
+    #[must_use]
+    pub fn on_plateau(self) -> Self {
+        Self { verdict: Verdict::Plateau, seeds_to_resolve: None, ..self }
+    }
 }
 
 /// Compares a family of candidates by [`VERDICT_RULE`]; `family[i]` holds the per-seed

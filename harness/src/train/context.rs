@@ -79,6 +79,14 @@ impl ReadsContext {
     }
 }
 
+impl ReadsContext {
+    /// Whether a comparison may rest on the model; where shuffling was not measured, the
+    /// own-token line alone decides.
+    pub fn counts(self) -> bool {
+        self != Self::No
+    }
+}
+
 /// `batch` with the words that are not to be predicted in another order, sequence by sequence;
 /// `first` is the number of its first sequence and picks the order. Padding stays.
 pub fn shuffled(batch: &Batch, first: usize) -> Batch {

@@ -22,7 +22,7 @@ use crate::cost::budget::{self, Axis, Workload};
 use crate::error::{HarnessError, Result};
 use crate::experiment::rate_search::{self, RateSearch, Sweep};
 use crate::experiment::setting::{self, Setting, Subject};
-use crate::runs::record::RunRecord;
+use crate::runs::record::{self, RunRecord};
 use crate::runs::source::{Gathered, RunSource};
 
 /// The `[ladder]` table of an experiment.
@@ -68,6 +68,11 @@ impl Cell {
     /// `(seed, loss)` of the runs that did not diverge.
     pub fn losses(&self) -> Vec<(u64, f64)> {
         self.runs.iter().filter_map(|run| Some((run.config.seed, run.loss_nats?))).collect()
+    }
+
+    /// Whether every run reads its context.
+    pub fn reads_context(&self) -> bool {
+        record::all_read(&self.runs)
     }
 
     /// Training seconds of the fastest seed: all seeds compute the same amount, and whatever else

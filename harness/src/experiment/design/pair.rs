@@ -11,7 +11,7 @@ use crate::error::{HarnessError, Result};
 use crate::experiment::rate_search::{RateSearch, Sweep};
 use crate::experiment::setting::{self, Setting, Subject};
 use crate::experiment::words::{count, title, with_interval};
-use crate::runs::record::RunRecord;
+use crate::runs::record::{self, RunRecord};
 use crate::runs::source::{Gathered, RunSource};
 use crate::statistics::{self, Comparison, EQUIVALENCE_MARGIN_NATS};
 
@@ -90,7 +90,9 @@ impl PairOutcome {
         let [candidate, baseline] = &self.arms;
         let pairing = statistics::pair_common_seeds(&candidate.losses(), &baseline.losses())?;
         let family = [pairing.differences()];
-        Ok(statistics::compare_family(&family, EQUIVALENCE_MARGIN_NATS).remove(0))
+        let found = statistics::compare_family(&family, EQUIVALENCE_MARGIN_NATS).remove(0);
+        let read = record::all_read(self.arms.iter().flat_map(|arm| &arm.runs));
+        Ok(if read { found } else { found.on_plateau() })
     }
 
     /// The difference in a line; `None` without a common seed.

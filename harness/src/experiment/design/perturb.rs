@@ -13,7 +13,7 @@ use crate::error::{HarnessError, Result};
 use crate::experiment::rate_search::{RateSearch, Sweep};
 use crate::experiment::setting::{self, Setting, Subject};
 use crate::experiment::words::{count, list, with_interval};
-use crate::runs::record::RunRecord;
+use crate::runs::record::{self, RunRecord};
 use crate::runs::source::{Gathered, RunSource};
 use crate::statistics::{Estimate, RankCorrelation, estimate, rank_correlation};
 
@@ -85,14 +85,24 @@ impl PerturbOutcome {
         let seeds = self.common_seeds();
         let found = compare(self, &seeds)?;
         Some(format!(
-            "rank correlation {}; base point {} nats above the best of {} sets at width {}; n = {} \
-             seeds",
+            "rank correlation {}, {}; base point {} nats above the best of {} sets at width {}; \
+             n = {} seeds",
             with_interval(found.correlation.correlation, found.correlation.interval, 2),
+            found.ceiling_of_means(seeds.len()).map_or_else(
+                || "ceiling not known".to_owned(),
+                |ceiling| format!("of at most {ceiling:.2} that noise allows")
+            ),
             with_interval(found.distance.mean, found.distance.interval, 4),
             self.plan.sets,
             self.plan.widths[1],
             seeds.len()
         ))
+    }
+
+    /// Whether the base point reads its context at both widths.
+    pub fn reads_context(&self) -> bool {
+        let base = self.sets.iter().find(|set| set.index == 0);
+        base.is_none_or(|set| record::all_read(set.runs.iter().flatten()))
     }
 
     /// Seeds that every set has at both widths: unfinished seeds are left out for all sets, so
@@ -319,6 +329,17 @@ pub struct Agreement {
     pub best: usize,
     /// Rank correlation between the first two seeds at the large width: what noise allows.
     pub ceiling: Option<RankCorrelation>,
+}
+
+impl Agreement {
+    /// Largest correlation that noise allows between means over `seeds` seeds, by Spearman and
+    /// Brown from the correlation of two single seeds, `n r / (1 + (n − 1) r)`; `None` while that
+    /// is not known or not above 0.
+    pub fn ceiling_of_means(&self, seeds: usize) -> Option<f64> {
+        let single = self.ceiling?.correlation;
+        let n = seeds as f64;
+        (single > 0.0).then(|| n * single / (1.0 + (n - 1.0) * single))
+    }
 }
 
 /// Compares the sets on `seeds`, which every set has; `None` without seeds or with too few sets.

@@ -10,11 +10,11 @@ use crate::error::{HarnessError, Result};
 use crate::experiment::rate_search::{RateSearch, SearchRule, Sweep};
 use crate::experiment::setting::{self, SEEDS_MAX, Setting, Subject};
 use crate::experiment::words::{count, list, with_interval};
-use crate::runs::record::RunRecord;
+use crate::runs::record::{self, RunRecord};
 use crate::runs::source::{Gathered, RunSource};
 use crate::statistics::{
     self, BOOTSTRAP_SEED, LearningRateCurve, LearningRatePoint, REPLICATES, ShiftSlope,
-    TransferRegret,
+    TransferRegret, TransferShift,
 };
 
 /// The `[transfer]` table of an experiment.
@@ -67,6 +67,22 @@ impl TransferOutcome {
         statistics::shift_slope(&self.curves_of(parametrization), REPLICATES, BOOTSTRAP_SEED)
     }
 
+    /// The same with seeds and grid in its interval: what verdicts rest on.
+    pub fn shift(&self, parametrization: &str) -> TransferShift {
+        statistics::transfer_shift(&self.curves_of(parametrization), REPLICATES, BOOTSTRAP_SEED)
+    }
+
+    /// Whether the runs at the best rate of every width read their context, under the first
+    /// parametrization.
+    pub fn reads_context(&self) -> bool {
+        let own = |curve: &&RateSearch| curve.parametrization == self.plan.parametrizations[0];
+        let best = |curve: &RateSearch| {
+            let at = |point: &&(f64, Vec<RunRecord>)| Some(point.0) == curve.best;
+            curve.points.iter().find(at).is_none_or(|(_, runs)| record::all_read(runs))
+        };
+        self.curves.iter().filter(own).all(best)
+    }
+
     /// Regret of keeping the base width's best rate, at every larger width.
     pub fn regrets(&self, parametrization: &str) -> Vec<TransferRegret> {
         let curves = self.curves_of(parametrization);
@@ -78,10 +94,11 @@ impl TransferOutcome {
     pub fn describe(&self) -> String {
         let names = &self.plan.parametrizations;
         let slope = |name: &String| {
-            let shift = self.slope(name);
+            let shift = self.shift(name);
+            // Without seeds the grid alone would pass for an interval.
+            let interval = shift.seeds.as_ref().and(shift.interval);
             match shift.slope {
                 Some(k) => {
-                    let interval = shift.bootstrap.as_ref().map(|found| found.interval);
                     format!("k = {} under {name}", with_interval(k, interval, 3))
                 }
                 None => format!("k not known yet under {name}"),

@@ -51,6 +51,8 @@ pub struct Contrast {
     pub bound: Option<Bound>,
     /// `candidate − baseline` per common seed, nats.
     pub differences: Vec<f64>,
+    /// Whether every run on both sides reads its context.
+    pub reads_context: bool,
 }
 
 /// Where a candidate lies beyond the baseline's range, the nearest end of that range stands in:
@@ -104,6 +106,7 @@ pub fn rows(study: &Study, candidate: &str, baselines: &[String]) -> Result<Vec<
                 size: study.ladder.budgets[budget],
                 bound: None,
                 differences: pairing.differences(),
+                reads_context: own.reads_context() && other.reads_context(),
             });
         }
     }
@@ -155,14 +158,30 @@ pub fn axis_rows(
                     .into_iter()
                     .filter_map(|(seed, loss)| Some(loss - interpolate(&ladder, place, seed)?))
                     .collect();
+                let taken = neighbours(&ladder, place).iter().all(|cell| cell.reads_context());
+                let reads_context = own.reads_context() && taken;
                 if !differences.is_empty() {
                     let (baseline, axis) = (baseline.clone(), Some(axis));
-                    rows.push(Contrast { budget, baseline, axis, size: at, bound, differences });
+                    rows.push(Contrast {
+                        budget,
+                        baseline,
+                        axis,
+                        size: at,
+                        bound,
+                        differences,
+                        reads_context,
+                    });
                 }
             }
         }
     }
     rows
+}
+
+/// The cells of a ladder that a loss at log size `at` is taken from.
+fn neighbours<'a>(ladder: &[(f64, &'a Cell)], at: f64) -> Vec<&'a Cell> {
+    let pair = ladder.windows(2).find(|pair| pair[0].0 <= at && at <= pair[1].0);
+    pair.unwrap_or(ladder).iter().map(|(_, cell)| *cell).collect()
 }
 
 /// Loss of `seed` at log size `at`, between the neighbouring cells of a ladder.
@@ -185,6 +204,10 @@ pub struct Prediction {
     pub actual: Estimate,
     /// Total parameters of the largest budget.
     pub size: f64,
+    /// Mean loss at the next smaller budget: what a prediction has to beat.
+    pub next_smaller_nats: f64,
+    /// Whether every run of the family reads its context.
+    pub reads_context: bool,
 }
 
 /// Fits `family` without its largest budget; `None` until every cell has all seeds, or with fewer
@@ -193,8 +216,10 @@ pub fn predict(study: &Study, family: &str) -> Option<Prediction> {
     let last = study.sizes(family).checked_sub(1)?;
     let cells: Option<Vec<&Cell>> =
         (0..=last).map(|budget| whole_cell(study, family, budget)).collect();
+    let cells = cells?;
+    let reads_context = cells.iter().all(|cell| cell.reads_context());
     let values = |cell: &Cell| cell.losses().into_iter().map(|loss| loss.1).collect();
-    let mut data: Vec<SizeLosses> = cells?
+    let mut data: Vec<SizeLosses> = cells
         .into_iter()
         .map(|cell| {
             let run = cell.runs.first()?;
@@ -203,10 +228,13 @@ pub fn predict(study: &Study, family: &str) -> Option<Prediction> {
         .collect::<Option<_>>()?;
     let held_out = data.pop()?;
     let fit = bootstrap_power_law(&data, false, Some(held_out.size), REPLICATES, BOOTSTRAP_SEED)?;
-    Some(Prediction { fit, actual: estimate(&held_out.losses)?, size: held_out.size })
+    let next_smaller_nats = estimate(&data.last()?.losses)?.mean;
+    let (actual, size) = (estimate(&held_out.losses)?, held_out.size);
+    Some(Prediction { fit, actual, size, next_smaller_nats, reads_context })
 }
 
-/// Comparisons of a family of rows by the rule of the statistics.
+/// Comparisons of a family of rows by the rule of the statistics. Where a side does not read its
+/// context the row is on the plateau; it stays in the correction of the others.
 pub fn comparisons(rows: &[Contrast]) -> Vec<Comparison> {
     let family: Vec<&[f64]> = rows.iter().map(|row| row.differences.as_slice()).collect();
     let mut found = statistics::compare_family(&family, EQUIVALENCE_MARGIN_NATS);
@@ -219,6 +247,9 @@ pub fn comparisons(rows: &[Contrast]) -> Vec<Comparison> {
         if !decides {
             comparison.verdict = Verdict::Inconclusive;
             comparison.seeds_to_resolve = None;
+        }
+        if !row.reads_context {
+            *comparison = comparison.clone().on_plateau();
         }
     }
     found
