@@ -114,7 +114,8 @@ fn transfer(outcome: &TransferOutcome, slope_max: f64) -> Judged {
         let (unit, seeds) = ("octaves per octave of width", outcome.seeds as usize);
         Effect { value, interval: own, unit, seeds }
     });
-    let Some(own) = own.filter(|_| found.len() > 1 && found[1..].iter().all(|c| interval(c).is_some()))
+    let Some(own) =
+        own.filter(|_| found.len() > 1 && found[1..].iter().all(|c| interval(c).is_some()))
     else {
         return Judged { effect, ..Judged::waiting(number) };
     };
@@ -214,9 +215,8 @@ fn every_row(study: &Study, rows: &[Contrast], complete: bool) -> Judged {
 fn mean_difference(rows: &[Contrast]) -> Option<Effect> {
     let seeds = rows.iter().map(|row| row.differences.len()).min()?;
     let alike = rows.iter().all(|row| row.differences.len() == seeds);
-    let over_rows = |seed: usize| {
-        rows.iter().map(|row| row.differences[seed]).sum::<f64>() / rows.len() as f64
-    };
+    let over_rows =
+        |seed: usize| rows.iter().map(|row| row.differences[seed]).sum::<f64>() / rows.len() as f64;
     let found = match alike {
         true => estimate(&(0..seeds).map(over_rows).collect::<Vec<_>>())?,
         false => {

@@ -166,8 +166,7 @@ fn invariant_transfer_claim_follows_the_truth() {
     let effect = finding.effect.unwrap();
     assert!(effect.interval.unwrap().high < 0.0 && (effect.value + 0.05).abs() < 0.01);
     // Without a control that is seen to move, no sweep is supported.
-    let still =
-        World { loss: |run: &RunConfig| Some(bowl(run, 0.0, 1e-4)), finished: always };
+    let still = World { loss: |run: &RunConfig| Some(bowl(run, 0.0, 1e-4)), finished: always };
     let finding = judge("C1", "transfer", &transfer_in(&still));
     assert_eq!(finding.verdict, ClaimVerdict::Inconclusive, "{}", finding.number);
     assert!(finding.would_take.unwrap().contains("a control"));

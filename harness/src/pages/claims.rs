@@ -91,13 +91,12 @@ fn front(claims: &[Claim], chapters: &[Chapter]) -> Result<Section> {
         Column::number("seeds", "seeds", ""),
         Column::number("runs", "runs", ""),
     ];
-    let mut table = Table::new("claims", "Claims and verdicts", columns)
-        .with_rule(format!(
-            "One number a verdict: C1 the shift slope, C2 the rank correlation, C7 the exponent, \
+    let mut table = Table::new("claims", "Claims and verdicts", columns).with_rule(format!(
+        "One number a verdict: C1 the shift slope, C2 the rank correlation, C7 the exponent, \
              all others the candidate's loss minus the baseline's, averaged over the rows of the \
              experiment. {} The rule of every claim stands in the section of its experiment.",
-            reads_context_rule()
-        ));
+        reads_context_rule()
+    ));
     for claim in claims {
         let found: Vec<&Finding> = chapters
             .iter()
@@ -181,7 +180,10 @@ fn section(chapter: &Chapter) -> Result<Section> {
             finding.claim,
             finding.verdict,
             finding.number,
-            finding.would_take.as_ref().map_or(String::new(), |what| format!(" To decide: {what}."))
+            finding
+                .would_take
+                .as_ref()
+                .map_or(String::new(), |what| format!(" To decide: {what}."))
         )));
     }
     if runs == 0 {

@@ -10,11 +10,11 @@ use crate::error::{HarnessError, Result};
 use crate::input;
 use crate::ledger::RunResult;
 use crate::statistics::perplexity_words;
-use crate::train::{ContextLosses, DocumentLoss, ReadsContext};
 use crate::train::recorder::{
     DOCUMENTS_FILE, DOCUMENTS_HEADER, EVALUATION_FILE, EVALUATION_HEADER, METRICS_FILE,
     METRICS_HEADER,
 };
+use crate::train::{ContextLosses, DocumentLoss, ReadsContext};
 
 /// Numbers of one run, read from its folder.
 #[derive(Debug, Clone, PartialEq)]

@@ -144,7 +144,7 @@ fn cli_an_experiment_without_its_text_names_the_command_and_still_reports() {
     let reported = crossscale(folder.path(), &report);
     assert!(reported.status.success(), "{}", stderr(&reported));
     let page = std::fs::read_to_string(folder.path().join("report/report.md")).unwrap();
-    assert!(page.contains("| C8") && page.contains("not run"), "{page}");
+    assert!(page.contains("| C8") && page.contains("unfinished"), "{page}");
 }
 
 #[test]
