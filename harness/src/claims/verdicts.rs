@@ -217,12 +217,11 @@ fn mean_difference(rows: &[Contrast]) -> Option<Effect> {
     let alike = rows.iter().all(|row| row.differences.len() == seeds);
     let over_rows =
         |seed: usize| rows.iter().map(|row| row.differences[seed]).sum::<f64>() / rows.len() as f64;
-    let found = match alike {
-        true => estimate(&(0..seeds).map(over_rows).collect::<Vec<_>>())?,
-        false => {
-            let means = rows.iter().filter_map(|row| Some(estimate(&row.differences)?.mean));
-            Estimate { interval: None, n: seeds, ..estimate(&means.collect::<Vec<_>>())? }
-        }
+    let found = if alike {
+        estimate(&(0..seeds).map(over_rows).collect::<Vec<_>>())?
+    } else {
+        let means = rows.iter().filter_map(|row| Some(estimate(&row.differences)?.mean));
+        Estimate { interval: None, n: seeds, ..estimate(&means.collect::<Vec<_>>())? }
     };
     Some(Effect { value: found.mean, interval: found.interval, unit: "nats", seeds: found.n })
 }

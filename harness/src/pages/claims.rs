@@ -78,9 +78,8 @@ fn document(title: &str, claims: &[Claim], chapters: &[Chapter]) -> Result<Docum
     Ok(document.with_section(reading))
 }
 
-/// The claims page.
-fn front(claims: &[Claim], chapters: &[Chapter]) -> Result<Section> {
-    let columns = vec![
+fn columns() -> Vec<Column> {
+    vec![
         Column::text("claim", "claim"),
         Column::text("experiment", "experiment"),
         Column::text("verdict", "verdict"),
@@ -90,8 +89,12 @@ fn front(claims: &[Claim], chapters: &[Chapter]) -> Result<Section> {
         Column::text("unit", "unit"),
         Column::number("seeds", "seeds", ""),
         Column::number("runs", "runs", ""),
-    ];
-    let mut table = Table::new("claims", "Claims and verdicts", columns).with_rule(format!(
+    ]
+}
+
+/// The claims page.
+fn front(claims: &[Claim], chapters: &[Chapter]) -> Result<Section> {
+    let mut table = Table::new("claims", "Claims and verdicts", columns()).with_rule(format!(
         "One number a verdict: C1 the shift slope, C2 the rank correlation, C7 the exponent, \
              all others the candidate's loss minus the baseline's, averaged over the rows of the \
              experiment. {} The rule of every claim stands in the section of its experiment.",

@@ -52,9 +52,8 @@ pub fn caption(study: &Study) -> &'static str {
     }
 }
 
-/// Budget, model, sizes, cost and held-out loss.
-pub fn comparison(study: &Study, command: &str) -> Result<Table> {
-    let columns = vec![
+fn comparison_columns() -> Vec<Column> {
+    vec![
         Column::number("budget", "budget", ""),
         Column::text("family", "model"),
         Column::text("parametrization", "parametrization"),
@@ -74,7 +73,12 @@ pub fn comparison(study: &Study, command: &str) -> Result<Table> {
         Column::number("learning_rate", "learning rate", ""),
         Column::number("tokens_per_second", "speed", "tokens/s"),
         Column::number("wall_seconds", "time", "s per run"),
-    ];
+    ]
+}
+
+/// Budget, model, sizes, cost and held-out loss.
+pub fn comparison(study: &Study, command: &str) -> Result<Table> {
+    let columns = comparison_columns();
     let own = own_sizes(study);
     let sizes = if own.is_empty() {
         "its parameters are within 1 % of the budget".to_owned()

@@ -50,12 +50,11 @@ impl Corpora {
             return Ok(lines);
         }
         let short = corpus.train.tokens.len() <= LINES_TOKENS_MAX;
-        let lines = match short {
-            true => {
-                let set = EvaluationSet::new(corpus.clone(), data, Split::Validation)?;
-                Some(Lines::of(&set, &data.masking))
-            }
-            false => None,
+        let lines = if short {
+            let set = EvaluationSet::new(corpus.clone(), data, Split::Validation)?;
+            Some(Lines::of(&set, &data.masking))
+        } else {
+            None
         };
         known.insert(key, lines);
         Ok(lines)

@@ -267,7 +267,7 @@ fn read_record(
         documents: record::read_documents(folder)?,
         unigram_loss_nats,
         lines: None,
-        context: result.context.clone(),
+        context: result.context,
     };
     record::check_whole(&record, result, folder)?;
     Ok(record)
