@@ -5,4 +5,5 @@ mod coordinate_check;
 mod first_ten_losses;
 mod memory;
 mod minilm;
+mod search_bytes;
 mod speed;
