@@ -179,7 +179,7 @@ fn train(args: &Args, collective: &dyn Collective) -> Result<()> {
 
 /// Keeps the run's curve beside it; a curve that cannot be drawn takes nothing from the run.
 fn draw(record: &RunRecord, folder: &Path) -> Result<()> {
-    let command = provenance::portable_command(std::env::args());
+    let command = provenance::this_command();
     match run_curve::write(record, folder, &command) {
         Ok(Some(path)) => print(&format!("curve {}", path.display())),
         Ok(None) => Ok(()),

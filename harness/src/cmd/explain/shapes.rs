@@ -56,7 +56,7 @@ impl Shapes {
         let tensors = shapes::read(list, self.axes.unwrap_or(default), &table)?;
         let rows = shapes::resolve(&table, &tensors, self.depth_ratio)?;
         let questions = shapes::questions(&rows);
-        let command = provenance::portable_command(std::env::args());
+        let command = provenance::this_command();
         match (self.emitted, questions) {
             (Emitted::Torch | Emitted::Optax, Some(questions)) => Err(questions),
             (Emitted::Torch, None) => print(shapes::torch(&rows, &table, &command).trim_end()),

@@ -88,7 +88,7 @@ impl Common {
 
 /// The command line that made a report.
 fn command() -> String {
-    provenance::portable_command(std::env::args())
+    provenance::this_command()
 }
 
 /// Runs the verb.
