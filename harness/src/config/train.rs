@@ -119,6 +119,10 @@ pub struct TrainConfig {
     pub gradient_clip: f64,
     /// Steps between evaluations; 0 = only after the last step.
     pub evaluate_every: u64,
+    /// Scores head posteriors or attention against the trees of `validation.conllu` in the token
+    /// folder at every evaluation. Changes no number of the training.
+    #[serde(skip_serializing_if = "is_default")]
+    pub evaluate_arcs: bool,
     /// Sequences per evaluation batch.
     pub evaluation_batch: usize,
     /// Steps between checkpoints; 0 = only when stopped by a signal.
@@ -168,6 +172,7 @@ impl Default for TrainConfig {
             decay_vectors: false,
             gradient_clip: 1.0,
             evaluate_every: 0,
+            evaluate_arcs: false,
             evaluation_batch: 32,
             checkpoint_every: 0,
             annealing: None,
@@ -327,7 +332,7 @@ mod tests {
     #[test]
     fn invariant_keys_of_later_versions_do_not_rename_runs() {
         let text = toml::to_string(&TrainConfig::default()).unwrap();
-        for key in ["annealing", "part_gradients", "decay_kind", "keep_best"] {
+        for key in ["annealing", "part_gradients", "decay_kind", "keep_best", "evaluate_arcs"] {
             assert!(!text.contains(key), "{text}");
         }
     }

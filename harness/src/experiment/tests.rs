@@ -50,6 +50,7 @@ impl<F: Fn(&RunConfig) -> Option<f64>> RunSource for World<F> {
             unigram_loss_nats: 20.0,
             lines: None,
             context: None,
+            arcs: Vec::new(),
         }))
     }
 }

@@ -51,6 +51,7 @@ impl RunSource for World {
             unigram_loss_nats: 9.0,
             lines: None,
             context: None,
+            arcs: Vec::new(),
         }))
     }
 }

@@ -55,6 +55,7 @@ impl RunSource for Published<'_> {
             unigram_loss_nats: self.unigram_loss_nats,
             lines: self.corpora.lines(&run.data, &corpus)?,
             context: None,
+            arcs: Vec::new(),
         }))
     }
 }

@@ -14,6 +14,7 @@ use crate::corpus::{Corpus, CorpusSource, Split, TokenizerRecord};
 use crate::error::{HarnessError, Result};
 use crate::ledger::{Begin, Ledger, Manifest, RunDescription, RunKey, RunState, provenance};
 use crate::train::{self, Observer, TrainJob, TrainOutcome};
+use crate::treebank::follow::{ArcObserver, ArcTreebank};
 use crate::weights::{self, run_folder};
 
 /// Pause between looks at a run that another process is doing.
@@ -99,6 +100,7 @@ pub fn attempt(
         return Ok(None);
     }
     let (source, built) = prepare(run, corpus)?;
+    let trees = ArcTreebank::of_run(run, corpus)?;
     let config =
         serde_json::to_value(run).map_err(|error| HarnessError::Invariant(error.to_string()))?;
     let describe = || RunDescription {
@@ -127,8 +129,9 @@ pub fn attempt(
                 // From the first checkpoint on there are weights that know these ids.
                 tokenizer.write(folder.path)?;
             }
-            let outcome =
-                train_built(run, (built, parameters), &source, (context, Some(folder)), observer)?;
+            let mut observer = ArcObserver::new(observer, run, trees.as_ref(), folder.path);
+            let place = (context, Some(folder));
+            let outcome = train_built(run, (built, parameters), &source, place, &mut observer)?;
             if context.keep_weights {
                 let belonging = run_folder::Belonging {
                     config_hash: folder.config_hash,
@@ -268,6 +271,7 @@ fn read_record(
         unigram_loss_nats,
         lines: None,
         context: result.context,
+        arcs: record::read_arcs(folder)?,
     };
     record::check_whole(&record, result, folder)?;
     Ok(record)

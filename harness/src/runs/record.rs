@@ -15,6 +15,7 @@ use crate::train::recorder::{
     METRICS_HEADER,
 };
 use crate::train::{ContextLosses, DocumentLoss, ReadsContext};
+use crate::treebank::follow::{ARCS_FILE, ARCS_HEADER, ArcScore};
 
 /// Numbers of one run, read from its folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +51,8 @@ pub struct RunRecord {
     pub lines: Option<Lines>,
     /// Losses with another context; `None` for runs of versions that did not measure them.
     pub context: Option<ContextLosses>,
+    /// Arcs at every evaluation, for runs with `train.evaluate_arcs`.
+    pub arcs: Vec<ArcScore>,
 }
 
 impl RunRecord {
@@ -121,6 +124,12 @@ pub fn read_documents(folder: &Path) -> Result<Vec<DocumentLoss>> {
     Ok(rows.into_iter().map(document).collect())
 }
 
+/// Arcs at every evaluation of a run folder; none if they were not asked for.
+pub fn read_arcs(folder: &Path) -> Result<Vec<ArcScore>> {
+    let path = folder.join(ARCS_FILE);
+    if path.exists() { read_rows(&path, ARCS_HEADER) } else { Ok(Vec::new()) }
+}
+
 fn read_rows<T: DeserializeOwned>(path: &Path, header: &str) -> Result<Vec<T>> {
     let file = input::open(path, input::RECORD_BYTES_MAX);
     let mut reader = csv::Reader::from_reader(file.map_err(|error| damaged(path, &error))?);
@@ -150,6 +159,12 @@ pub(super) fn check_whole(record: &RunRecord, result: &RunResult, folder: &Path)
         let expected = result.evaluation_targets;
         let problem = format!("has {targets} targets, manifest.json {expected}");
         return Err(damaged(&folder.join(DOCUMENTS_FILE), &problem));
+    }
+    let scored: Vec<u64> = record.arcs.iter().map(|score| score.step).collect();
+    let evaluated: Vec<u64> = record.evaluations.iter().map(|(step, _)| *step).collect();
+    if record.config.train.evaluate_arcs && scored != evaluated {
+        let problem = format!("has rows of steps {scored:?}, {EVALUATION_FILE} {evaluated:?}");
+        return Err(damaged(&folder.join(ARCS_FILE), &problem));
     }
     Ok(())
 }

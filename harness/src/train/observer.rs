@@ -36,6 +36,12 @@ pub trait Observer: Send {
         Ok(())
     }
 
+    /// What that evaluation was of, unless its loss is not finite.
+    fn parameters(&mut self, step: u64, parameters: &[f32]) -> Result<()> {
+        let _ = (step, parameters);
+        Ok(())
+    }
+
     /// The run is over, well or diverged (not when it was interrupted).
     fn finished(&mut self, outcome: &TrainOutcome) -> Result<()> {
         let _ = outcome;

@@ -220,6 +220,9 @@ impl<'a> Trainer<'a> {
             recorder.evaluation(done, &evaluation)?;
         }
         observer.evaluation(done, &evaluation)?;
+        if evaluation.loss_nats.is_finite() {
+            observer.parameters(done, &self.parameters)?;
+        }
         Ok(evaluation)
     }
 

@@ -36,7 +36,9 @@ impl Gold {
 }
 
 /// Which way an arc of a matrix is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
     /// A word's head is the largest entry of its row: what it chooses or attends to.

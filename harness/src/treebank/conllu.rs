@@ -39,6 +39,15 @@ pub fn read(path: &Path) -> Result<Vec<Sentence>> {
     if sentences.is_empty() { Err(bad("holds no sentence".to_owned())) } else { Ok(sentences) }
 }
 
+/// The second, fourth, … sentence to score, the others to choose on.
+pub fn every_second(sentences: Vec<Sentence>) -> (Vec<Sentence>, Vec<Sentence>) {
+    let (mut scored, mut choosing) = (Vec::new(), Vec::new());
+    for (place, sentence) in sentences.into_iter().enumerate() {
+        if place % 2 == 0 { choosing.push(sentence) } else { scored.push(sentence) }
+    }
+    (scored, choosing)
+}
+
 /// The sentences of a treebank's text.
 ///
 /// Comments and empty nodes (`8.1`) are passed over. Words of a multiword token (`1-2`) stand in

@@ -165,7 +165,7 @@ pub fn evaluate(
 }
 
 /// The choice with the best directed score, the first of equals.
-fn best(choices: impl Iterator<Item = (Choice, Hits)>) -> Result<Choice> {
+pub(super) fn best(choices: impl Iterator<Item = (Choice, Hits)>) -> Result<Choice> {
     let mut best: Option<(Choice, Hits)> = None;
     for (choice, hits) in choices {
         if best.is_none_or(|(_, most)| hits.directed > most.directed) {

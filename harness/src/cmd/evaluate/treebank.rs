@@ -7,7 +7,7 @@ use reports::{Cell, Column, Table};
 use crate::cmd::{print, print_table};
 use crate::error::{HarnessError, Result};
 use crate::treebank::arcs::{Direction, Intervals};
-use crate::treebank::conllu::{self, Sentence};
+use crate::treebank::conllu;
 use crate::treebank::evaluate;
 use crate::treebank::evaluate::{Evaluation, Kind, Scored};
 use crate::treebank::labels::Agreement;
@@ -43,7 +43,7 @@ impl TreebankOptions {
         let sentences = conllu::read(file)?;
         let (scored, choosing) = match &self.select {
             Some(path) => (sentences, conllu::read(path)?),
-            None => every_second(sentences),
+            None => conllu::every_second(sentences),
         };
         let opened = Opened::open(weights, self.tokenizer.as_deref())?;
         let beside = self.beside.as_ref().map(|path| Opened::open(path, None)).transpose()?;
@@ -54,15 +54,6 @@ impl TreebankOptions {
         }
         describe(&opened, &evaluation)
     }
-}
-
-/// The second, fourth, … sentence to score, the others to choose on.
-fn every_second(sentences: Vec<Sentence>) -> (Vec<Sentence>, Vec<Sentence>) {
-    let (mut scored, mut choosing) = (Vec::new(), Vec::new());
-    for (place, sentence) in sentences.into_iter().enumerate() {
-        if place % 2 == 0 { choosing.push(sentence) } else { scored.push(sentence) }
-    }
-    (scored, choosing)
 }
 
 fn describe(opened: &Opened, evaluation: &Evaluation) -> Result<()> {
