@@ -62,6 +62,18 @@ pub enum Test {
         /// Largest |actual − predicted|.
         distance_max_nats: f64,
     },
+    /// Directed attachment of the best channel, candidate against baselines, where both have the
+    /// same loss.
+    Arcs {
+        /// Family that is said to be better.
+        candidate: String,
+        /// Families it is compared with.
+        baselines: Vec<String>,
+        /// The most that two evaluations may be apart between which a score is taken.
+        gap_max_nats: f64,
+        /// Errors that are nearer to each other are equal, as a share of arcs.
+        margin: f64,
+    },
     /// The candidate is better, or equal within the margin.
     AtLeastAsGood,
     /// The candidate is worse.
@@ -101,6 +113,8 @@ pub enum ClaimVerdict {
     Inconclusive,
     /// A side does not read its context: nothing was compared.
     Plateau,
+    /// What had to be compared at equal loss was measured at none.
+    UnequalLoss,
     /// Runs that the rule needs are missing, or all of them.
     Unfinished,
 }
@@ -113,6 +127,7 @@ impl std::fmt::Display for ClaimVerdict {
             Self::Mixed => "mixed",
             Self::Inconclusive => "inconclusive",
             Self::Plateau => "plateau",
+            Self::UnequalLoss => "unequal loss",
             Self::Unfinished => "unfinished",
         })
     }

@@ -1,6 +1,7 @@
 //! Claims: what is said, which experiments judge it, by which rule; and what their runs make of
 //! it. Adding a claim is adding a file to `harness/experiments/claims`.
 
+mod arcs;
 pub mod claim;
 pub mod status;
 pub mod verdicts;

@@ -1,5 +1,6 @@
 //! From outcomes to verdicts, by the rule of each claim.
 
+use super::arcs;
 use super::claim::{Claim, ClaimVerdict, Effect, Finding, Test};
 use crate::error::{HarnessError, Result};
 use crate::experiment::design::ladder::Study;
@@ -17,15 +18,15 @@ use crate::statistics::{
 const OPEN_RANGE: &str = "ladders whose ranges overlap";
 
 /// What a rule makes of the numbers.
-struct Judged {
-    verdict: ClaimVerdict,
-    number: String,
-    effect: Option<Effect>,
-    would_take: Option<String>,
+pub(super) struct Judged {
+    pub(super) verdict: ClaimVerdict,
+    pub(super) number: String,
+    pub(super) effect: Option<Effect>,
+    pub(super) would_take: Option<String>,
 }
 
 impl Judged {
-    fn waiting(number: impl Into<String>) -> Self {
+    pub(super) fn waiting(number: impl Into<String>) -> Self {
         let (verdict, number) = (ClaimVerdict::Unfinished, number.into());
         Self { verdict, number, effect: None, would_take: None }
     }
@@ -53,6 +54,10 @@ pub fn judge(
         (Test::Axes { candidate, baselines, axes }, Outcome::Ladder(study)) => {
             let rows = rows::axis_rows(study, candidate, baselines, axes);
             every_row(study, &rows, complete)
+        }
+        (Test::Arcs { candidate, baselines, gap_max_nats, margin }, Outcome::Ladder(study)) => {
+            let bounds = (*gap_max_nats, *margin);
+            arcs::at_equal_loss(study, (candidate, baselines), bounds, complete)
         }
         (Test::PowerLaw { family, distance_max_nats }, Outcome::Ladder(study)) => {
             power_law(study, family, *distance_max_nats)
@@ -96,7 +101,7 @@ pub fn fits(test: &Test, design: &Design) -> bool {
     match test {
         Test::Transfer { .. } => matches!(design, Design::Transfer(_)),
         Test::Perturbation { .. } => matches!(design, Design::Perturb(_)),
-        Test::Ladder { .. } | Test::Axes { .. } | Test::PowerLaw { .. } => {
+        Test::Ladder { .. } | Test::Axes { .. } | Test::PowerLaw { .. } | Test::Arcs { .. } => {
             matches!(design, Design::Ladder(_) | Design::Tuned(_))
         }
         Test::AtLeastAsGood | Test::Worse => matches!(design, Design::Pair(_)),

@@ -13,6 +13,7 @@ use crate::config::run::RunConfig;
 use crate::runs::record::RunRecord;
 use crate::statistics::Verdict;
 
+mod arcs;
 mod files;
 mod search;
 mod text;
@@ -117,7 +118,7 @@ fn invariant_every_registered_file_is_whole() {
     assert_eq!(names.len(), experiments.len(), "names are unique");
     let claims = claims().unwrap();
     let ids: Vec<&str> = claims.iter().map(|claim| claim.id.as_str()).collect();
-    for id in ["C1", "C2", "C3", "C3b", "C4", "C5", "C6", "C7", "C8"] {
+    for id in ["C1", "C2", "C3", "C3b", "C4", "C5", "C6", "C7", "C8", "C10", "C11"] {
         assert!(ids.contains(&id), "{id} is not registered");
     }
     for claim in &claims {

@@ -3,7 +3,7 @@
 use reports::{Block, Cell, Column, Figure, Provenance, Table};
 
 use super::chapter::{Chapter, own_name};
-use super::{figures, ladder_report, tables};
+use super::{arcs, figures, ladder_report, tables};
 use crate::claims::claim::{Claim, Test};
 use crate::error::Result;
 use crate::experiment::design::ladder::Study;
@@ -22,6 +22,7 @@ pub fn blocks(chapter: &Chapter, study: &Study) -> Result<Vec<Block>> {
         for claim in &chapter.claims {
             blocks.extend(claim_table(chapter, claim, study)?.map(Block::Table));
         }
+        blocks.extend(arcs::at_the_end(chapter, study)?.map(Block::Table));
         for figure in [
             figures::loss_vs_parameters(study, &command)?,
             figures::loss_vs_flops(study, &command)?,
@@ -65,6 +66,10 @@ fn claim_table(chapter: &Chapter, claim: &Claim, study: &Study) -> Result<Option
         Test::Axes { candidate, baselines, axes } => {
             let rows = rows::axis_rows(study, candidate, baselines, axes);
             comparison(chapter, claim, study, (candidate, &rows)).map(Some)
+        }
+        Test::Arcs { candidate, baselines, gap_max_nats, margin } => {
+            let bounds = (*gap_max_nats, *margin);
+            arcs::at_equal_loss((chapter, claim), study, (candidate, baselines), bounds).map(Some)
         }
         Test::PowerLaw { family, .. } => power_law(chapter, claim, study, family),
         _ => Ok(None),

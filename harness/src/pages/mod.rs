@@ -1,5 +1,6 @@
 //! Pages: tables, figures and text from what experiments say.
 
+mod arcs;
 pub mod chapter;
 pub mod claims;
 pub mod figures;

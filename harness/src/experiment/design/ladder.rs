@@ -4,6 +4,7 @@
 //! The ledger recognises runs that two stages share, so the winning search run is also the first
 //! seed of its ladder cell.
 
+pub mod arcs;
 mod entry;
 mod fixed;
 pub mod rows;

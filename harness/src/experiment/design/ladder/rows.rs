@@ -84,7 +84,7 @@ impl Contrast {
 }
 
 /// Cell of `family` at `budget` if it has all seeds.
-fn whole_cell<'a>(study: &'a Study, family: &str, budget: usize) -> Option<&'a Cell> {
+pub(super) fn whole_cell<'a>(study: &'a Study, family: &str, budget: usize) -> Option<&'a Cell> {
     let seeds = study.setting.seeds as usize;
     let found = study.cells.iter().find(|cell| cell.index == budget && cell.family == family);
     found.filter(|cell| cell.runs.len() == seeds)
