@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::data::DataConfig;
 use crate::config::train::TrainConfig;
-use crate::corpus::{Corpus, CorpusSource, Split};
+use crate::corpus::{Corpus, CorpusSource, EvaluationSet, Lines, Split};
 use crate::error::{HarnessError, Result};
 
 /// What an experiment fixes about a text that its user has to fetch or to make. With these facts
@@ -27,6 +27,13 @@ pub struct FetchedText {
     pub vocab: usize,
     /// Loss of the unigram distribution on the evaluation targets, in nats.
     pub unigram_loss_nats: f64,
+    /// Loss of what also stands in a target's own place; where it is not stated, a run is held
+    /// against the unigram loss, which lies above it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_token_loss_nats: Option<f64>,
+    /// Loss of what the two neighbours tell as well, an estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neighbour_loss_nats: Option<f64>,
 }
 
 impl FetchedText {
@@ -37,6 +44,15 @@ impl FetchedText {
             Some(made) => format!("crossscale data make {made} --out {}", folder.display()),
             None => format!("crossscale data fetch {} --out {}", self.fetch, folder.display()),
         }
+    }
+
+    /// Its losses without a model, if all are stated.
+    pub fn lines(&self) -> Option<Lines> {
+        Some(Lines {
+            unigram_nats: self.unigram_loss_nats,
+            own_token_nats: self.own_token_loss_nats?,
+            neighbour_nats: self.neighbour_loss_nats?,
+        })
     }
 
     /// Whether it lies where `data` looks for it.
@@ -66,17 +82,31 @@ impl FetchedText {
             ));
         }
         let source = CorpusSource::new(corpus.clone(), data, train, 0, Split::Validation)?;
-        let unigram = source.unigram_loss_nats();
-        if (unigram - self.unigram_loss_nats).abs() < 1e-9 {
-            return Ok(());
+        // Neighbours are counted over the whole text: only where it is asked.
+        let stated = self.own_token_loss_nats.or(self.neighbour_loss_nats);
+        let lines = stated.map(|_| -> Result<Lines> {
+            let set = EvaluationSet::new(corpus.clone(), data, Split::Validation)?;
+            Ok(Lines::of(&set, &data.masking))
+        });
+        let lines = lines.transpose()?;
+        let of = |line: fn(&Lines) -> f64| lines.as_ref().map_or(f64::NAN, line);
+        let found = [
+            ("unigram_loss_nats", Some(self.unigram_loss_nats), source.unigram_loss_nats()),
+            ("own_token_loss_nats", self.own_token_loss_nats, of(|lines| lines.own_token_nats)),
+            ("neighbour_loss_nats", self.neighbour_loss_nats, of(|lines| lines.neighbour_nats)),
+        ];
+        for (key, stated, found) in found {
+            let Some(stated) = stated.filter(|stated| (stated - found).abs() >= 1e-9) else {
+                continue;
+            };
+            return Err(HarnessError::config(
+                format!(
+                    "text.{key} = {stated} of the experiment, but this text with this [data] has \
+                     {found}"
+                ),
+                format!("set it to {found}"),
+            ));
         }
-        Err(HarnessError::config(
-            format!(
-                "text.unigram_loss_nats = {} of the experiment, but this text with this [data] \
-                 has {unigram}",
-                self.unigram_loss_nats
-            ),
-            format!("set it to {unigram}"),
-        ))
+        Ok(())
     }
 }

@@ -61,7 +61,7 @@ impl<'a> LedgerSource<'a> {
     fn text(&self, run: &RunConfig) -> Result<(String, f64, Option<Lines>)> {
         let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(text) = texts.get(&text_name(&run.data)) {
-            return Ok((text.fingerprint.clone(), text.unigram_loss_nats, None));
+            return Ok((text.fingerprint.clone(), text.unigram_loss_nats, text.lines()));
         }
         drop(texts);
         let corpus = self.corpora.of_run(run)?;

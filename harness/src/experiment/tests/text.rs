@@ -70,6 +70,8 @@ fn invariant_runs_on_a_fetched_text_are_found_where_the_text_is_not() {
         fingerprint: corpus.fingerprint.to_hex().to_string(),
         vocab: corpus.vocabulary().size,
         unigram_loss_nats: 0.0,
+        own_token_loss_nats: None,
+        neighbour_loss_nats: None,
     };
     let experiment = comparison(&folder, &text);
     let (data, options) = (
@@ -82,6 +84,10 @@ fn invariant_runs_on_a_fetched_text_are_found_where_the_text_is_not() {
     assert!(records.len() >= 6 && records.iter().all(|run| run.loss_nats.is_some()));
     text.unigram_loss_nats = execute::unigram_loss_nats(&wanted[0], &corpus).unwrap();
     text.check(&data, &experiment.setting.train, &corpus).unwrap();
+    let off = Some(text.unigram_loss_nats + 1.0);
+    let wrong = FetchedText { own_token_loss_nats: off, ..text.clone() };
+    let error = wrong.check(&data, &experiment.setting.train, &corpus).unwrap_err().to_string();
+    assert!(error.contains("text.own_token_loss_nats"), "{error}");
     let wrong = FetchedText { unigram_loss_nats: text.unigram_loss_nats + 1e-6, ..text.clone() };
     let error = wrong.check(&data, &experiment.setting.train, &corpus).unwrap_err().to_string();
     assert!(error.contains("hint: set it to "), "{error}");
