@@ -7,3 +7,4 @@ mod memory;
 mod minilm;
 mod search_bytes;
 mod speed;
+mod trees;

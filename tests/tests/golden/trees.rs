@@ -1,0 +1,163 @@
+//! The published experiment on sentences of a grammar: its page follows from its runs, and no run
+//! is below the lowest loss there is.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use harness::statistics::{EQUIVALENCE_MARGIN_NATS, Estimate, Verdict, compare_family, estimate};
+use serde_json::Value;
+
+/// Family, name on the page, rate that its search chose.
+const FAMILIES: [(&str, &str, f64); 4] = [
+    ("pt", "PT", 0.4),
+    ("bert", "BERT", 0.008),
+    ("preln", "pre-LN", 0.008),
+    ("ut", "looped control", 0.008),
+];
+const SEEDS: usize = 5;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../reports/published/trees")
+}
+
+fn read(name: &str) -> String {
+    let path = folder().join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn runs() -> Vec<BTreeMap<String, String>> {
+    let text = read("runs.csv");
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    reader.deserialize().collect::<Result<_, _>>().unwrap()
+}
+
+fn number(row: &BTreeMap<String, String>, column: &str) -> f64 {
+    row[column].parse().unwrap_or_else(|_| panic!("{column} of {}: {}", row["run"], row[column]))
+}
+
+/// Final losses of a family at the rate its search chose, in seed order, and how many read their
+/// context.
+fn cell(family: &str, rate: f64) -> (Vec<f64>, usize) {
+    let mut own = runs();
+    own.retain(|run| run["family"] == family && number(run, "learning_rate") == rate);
+    own.sort_by(|a, b| a["seed"].cmp(&b["seed"]));
+    let reads = own.iter().filter(|run| run["reads_context"] == "true").count();
+    (own.iter().map(|run| number(run, "loss_nats")).collect(), reads)
+}
+
+fn optimum() -> Value {
+    let found: Value = serde_json::from_str(&read("optimum.json")).unwrap();
+    found["validation"].clone()
+}
+
+fn ends(found: &Estimate) -> (f64, f64) {
+    let interval = found.interval.unwrap();
+    (interval.low, interval.high)
+}
+
+#[test]
+fn golden_losses_and_shares_of_the_gap_are_those_of_the_page() {
+    let (page, optimum) = (read("README.md"), optimum());
+    let of = |key: &str| optimum[key].as_f64().unwrap();
+    let (floor, line) = (of("masked_loss_nats"), of("own_token_loss_nats"));
+    assert!(page.contains(&format!("**{floor:.3} nats**")), "the floor is {floor:.3}");
+    for (family, name, rate) in FAMILIES {
+        // The rate with the lowest loss of seed 1 is the one whose seeds count.
+        let mut first = runs();
+        first.retain(|run| run["family"] == family && run["seed"] == "1");
+        first.sort_by(|a, b| number(a, "loss_nats").total_cmp(&number(b, "loss_nats")));
+        assert_eq!(number(&first[0], "learning_rate"), rate, "{family}");
+        let (losses, reads) = cell(family, rate);
+        assert_eq!(losses.len(), SEEDS);
+        let loss = estimate(&losses).unwrap();
+        let shares: Vec<f64> =
+            losses.iter().map(|loss| 100.0 * (line - loss) / (line - floor)).collect();
+        let share = estimate(&shares).unwrap();
+        let ((low, high), (from, to)) = (ends(&loss), ends(&share));
+        let row = format!(
+            "| {name} | {:.3} [{low:.3}, {high:.3}] | {:.3} | {:.1} [{from:.1}, {to:.1}] | {reads} \
+             of {SEEDS} |",
+            loss.mean,
+            loss.mean - floor,
+            share.mean
+        );
+        assert!(page.contains(&row), "no row {row}");
+    }
+}
+
+#[test]
+fn golden_differences_and_the_verdict_are_those_of_the_page() {
+    let (own, _) = cell("pt", FAMILIES[0].2);
+    let family: Vec<Vec<f64>> = FAMILIES[1..]
+        .iter()
+        .map(|(family, _, rate)| {
+            own.iter().zip(cell(family, *rate).0).map(|(a, b)| a - b).collect()
+        })
+        .collect();
+    let (page, compared) = (read("README.md"), compare_family(&family, EQUIVALENCE_MARGIN_NATS));
+    for ((_, name, _), row) in FAMILIES[1..].iter().zip(&compared) {
+        let difference = row.difference.unwrap();
+        let (low, high) = ends(&difference);
+        let written = format!(
+            "| PT − {name} | {:+.3} [{low:+.3}, {high:+.3}] | {} |",
+            difference.mean, row.verdict
+        );
+        assert!(page.contains(&written), "no row {written}");
+    }
+    // Worse in at least half of the rows and better in none.
+    assert!(compared.iter().all(|row| row.verdict == Verdict::Worse));
+    assert!(page.contains("at equal parameters: contradicted.**"));
+    assert!(read("claims.csv").contains("C11,trees,contradicted"));
+}
+
+/// Nobody can be below the floor for long: by the floor's own error or less a run may be.
+#[test]
+fn invariant_no_run_beats_the_lowest_loss_there_is() {
+    let optimum = optimum();
+    let of = |key: &str| optimum[key].as_f64().unwrap();
+    let (floor, error) = (of("masked_loss_nats"), of("standard_error_nats"));
+    let all = runs();
+    assert_eq!(all.len(), 33);
+    for run in &all {
+        let loss = number(run, "loss_nats");
+        assert!(loss > floor - 1.96 * error, "{} ends at {loss}, the floor is {floor}", run["run"]);
+        assert_eq!(number(run, "own_token_loss_nats"), of("own_token_loss_nats"));
+    }
+}
+
+/// Contents of a tar archive of plain files, by name.
+fn unpacked(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let field = |block: &[u8], from: usize, to: usize| {
+        let text = String::from_utf8_lossy(&block[from..to]).into_owned();
+        text.trim_end_matches(['\0', ' ']).to_owned()
+    };
+    let (mut at, mut files) = (0, BTreeMap::new());
+    while bytes[at] != 0 {
+        let header = &bytes[at..at + 512];
+        let size = usize::from_str_radix(&field(header, 124, 136), 8).unwrap();
+        let content = bytes[at + 512..at + 512 + size].to_vec();
+        if header[156] == b'0' {
+            files.insert(field(header, 0, 100), content);
+        }
+        at += 512 + size.next_multiple_of(512);
+    }
+    files
+}
+
+#[test]
+fn golden_the_packed_runs_are_those_of_the_table() {
+    let packed = std::fs::read(folder().join("ledger.tar.gz")).unwrap();
+    let mut bytes = Vec::new();
+    GzDecoder::new(packed.as_slice()).read_to_end(&mut bytes).unwrap();
+    let files = unpacked(&bytes);
+    let all = runs();
+    assert_eq!(files.len(), 3 * all.len(), "manifest, evaluations and documents of every run");
+    for run in &all {
+        let manifest = &files[&format!("runs/{}/manifest.json", run["run"])];
+        let manifest: Value = serde_json::from_slice(manifest).unwrap();
+        assert_eq!(manifest["result"]["loss_nats"].as_f64(), Some(number(run, "loss_nats")));
+        assert_eq!(manifest["status"], "finished");
+    }
+}
