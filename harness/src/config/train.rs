@@ -91,6 +91,7 @@ fn is_one<T: From<bool> + PartialEq>(value: &T) -> bool {
 /// The `[train]` table: everything about one run that is neither data nor model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "keys of a file, each a question of its own")]
 pub struct TrainConfig {
     /// Optimiser steps.
     pub steps: u64,
