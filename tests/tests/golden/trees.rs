@@ -92,9 +92,7 @@ fn golden_differences_and_the_verdict_are_those_of_the_page() {
     let (own, _) = cell("pt", FAMILIES[0].2);
     let family: Vec<Vec<f64>> = FAMILIES[1..]
         .iter()
-        .map(|(family, _, rate)| {
-            own.iter().zip(cell(family, *rate).0).map(|(a, b)| a - b).collect()
-        })
+        .map(|(family, _, rate)| own.iter().zip(cell(family, rate).0).map(|(a, b)| a - b).collect())
         .collect();
     let (page, compared) = (read("README.md"), compare_family(&family, EQUIVALENCE_MARGIN_NATS));
     for ((_, name, _), row) in FAMILIES[1..].iter().zip(&compared) {
