@@ -36,10 +36,10 @@ pub fn at_equal_loss(
     let caption = format!("{}: {}", claim.id, claim.statement);
     let rule = format!(
         "Scores of the best channel where both runs of a seed have the higher of their two final \
-         losses. Differences are paired by seed, with 95 % Student-t intervals; positive: {own} has \
-         more arcs right. `better` is a lower head error, 100 % less the directed score, by the rule \
-         of the other tables with a margin of {} points. The widest gap is that between the two \
-         evaluations which a score was taken between. Rule of the claim: {}",
+         losses. Differences are paired by seed, with 95 % Student-t intervals; positive: {own} \
+         has more arcs right. `better` is a lower head error, 100 % less the directed score, by \
+         the rule of the other tables with a margin of {} points. The widest gap is that between \
+         the two evaluations which a score was taken between. Rule of the claim: {}",
         100.0 * margin,
         claim.rule
     );

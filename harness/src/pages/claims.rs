@@ -71,7 +71,8 @@ fn document(title: &str, claims: &[Claim], chapters: &[Chapter]) -> Result<Docum
         "Verdicts on claims: `supported` and `contradicted` by the claim's rule, `inconclusive` \
          if the complete experiment meets neither condition, `mixed` if it is decided one way in \
          some rows and the other way in others, `plateau` if a side does not read its context, \
-         `unequal loss` if what had to be compared at equal loss was measured at none, `unfinished` while runs are missing (its numbers are provisional). Experiments on words \
+         `unequal loss` if what had to be compared at equal loss was measured at none, \
+         `unfinished` while runs are missing (its numbers are provisional). Experiments on words \
          are judged anew by rules that were changed after they had run, because their own let \
          models that ignore their context decide."
     }));
@@ -96,8 +97,8 @@ fn columns() -> Vec<Column> {
 fn front(claims: &[Claim], chapters: &[Chapter]) -> Result<Section> {
     let mut table = Table::new("claims", "Claims and verdicts", columns()).with_rule(format!(
         "One number a verdict: C1 the shift slope, C2 the rank correlation, C7 the exponent, \
-             C10 PT's directed attachment minus the baseline's, all others the candidate's loss minus the baseline's, averaged over the rows of the \
-             experiment. {} The rule of every claim stands in the section of its experiment.",
+             C10 PT's directed attachment minus the baseline's, all others the candidate's loss \
+             minus the baseline's, averaged over the rows of the experiment. {} The rule of every claim stands in the section of its experiment.",
         reads_context_rule()
     ));
     for claim in claims {

@@ -1,7 +1,8 @@
 //! Whose heads are dependencies, at equal loss.
 //!
 //! Runs of different families end at different losses, and a better model may have better heads for
-//! that alone. So every pair of runs is compared at one level: the higher of their two final losses.
+//! that alone. So every pair of runs is compared at one level: the higher of their
+//! two final losses.
 //! The run that ends there has its final score; the other had one when its training passed there,
 //! taken between the two evaluations around it.
 
