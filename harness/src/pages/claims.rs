@@ -96,9 +96,10 @@ fn columns() -> Vec<Column> {
 /// The claims page.
 fn front(claims: &[Claim], chapters: &[Chapter]) -> Result<Section> {
     let mut table = Table::new("claims", "Claims and verdicts", columns()).with_rule(format!(
-        "One number a verdict: C1 the shift slope, C2 the rank correlation, C7 the exponent, \
-             C10 PT's directed attachment minus the baseline's, all others the candidate's loss \
-             minus the baseline's, averaged over the rows of the experiment. {} The rule of every claim stands in the section of its experiment.",
+        "One number a verdict: C1 the shift slope, C2 the rank correlation, C7 the exponent, C10 \
+         PT's directed attachment minus the baseline's, all others the candidate's loss minus the \
+         baseline's, averaged over the rows of the experiment. {} The rule of every claim stands \
+         in the section of its experiment.",
         reads_context_rule()
     ));
     for claim in claims {
