@@ -45,9 +45,7 @@ pub fn optimum(
         let batch = &entry.batch;
         let first = sentences.len();
         for (row, ids) in batch.ids.chunks(batch.length).enumerate() {
-            let word = |place: usize| {
-                batch.attention.as_ref().is_none_or(|words| words[row * batch.length + place])
-            };
+            let word = |place: usize| batch.is_word(row * batch.length + place);
             let word_of = |id: u32| (id != mask).then(|| id as usize - special);
             let ids = ids.iter().enumerate().filter(|(place, _)| word(*place));
             let seen = ids.map(|(_, &id)| word_of(id)).collect();
