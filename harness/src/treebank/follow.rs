@@ -203,3 +203,41 @@ impl Observer for ArcObserver<'_> {
         self.inner.finished(outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Silent;
+
+    fn score(step: u64, directed: usize) -> ArcScore {
+        ArcScore {
+            step,
+            iteration: 1,
+            channel: 2,
+            direction: Direction::FromHead,
+            arcs: 10,
+            directed,
+            undirected: directed,
+            uas_low: Some(0.25),
+            uas_high: Some(0.5),
+            uuas_low: None,
+            uuas_high: None,
+        }
+    }
+
+    /// A run that goes on from a checkpoint comes to evaluations that it had before: their rows
+    /// take the place of the old ones and of all behind them.
+    #[test]
+    fn invariant_a_resumed_run_keeps_the_scores_before_its_checkpoint_and_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunConfig::resolve("pt", Vec::new(), &[]).unwrap();
+        let mut silent = Silent;
+        let observer = ArcObserver::new(&mut silent, &run, None, folder.path());
+        for (step, directed) in [(2, 1), (4, 2), (6, 3), (4, 7)] {
+            observer.append(&score(step, directed)).unwrap();
+        }
+        let found = crate::runs::record::read_arcs(folder.path()).unwrap();
+        assert_eq!(found, [score(2, 1), score(4, 7)]);
+        assert!((found[1].uas() - 0.7).abs() < 1e-12);
+    }
+}

@@ -327,6 +327,22 @@ fn cli_arcs_of_a_training_end_with_those_of_its_weights() {
         assert_eq!(kept["intervals"]["uas"][0].as_f64(), Some(column("uas_low")));
         assert_eq!(kept["intervals"]["uuas"][1].as_f64(), Some(column("uuas_high")));
     }
+    // Scores that are damaged, or not those of every evaluation.
+    let file = run_folder(&folder.path().join("pt-scored")).join("arcs.csv");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let (short, _) = whole.trim_end().rsplit_once('\n').unwrap();
+    for damaged in ["", "no scores at all", short, &whole.replace("to-head", "nowhere")] {
+        if damaged == whole {
+            continue;
+        }
+        std::fs::write(&file, damaged).unwrap();
+        let own = ["train", "--model", "pt", "--tokens", "made", "--out", "pt-scored"];
+        let small = ["--width", "16", "--steps", "6", "--set", "model.channels=2"];
+        let often = ["--set", "train.evaluate_every=2", "--set", "train.evaluate_arcs=true"];
+        let output = cli(&[&own[..], &small, &often].concat());
+        assert_eq!(output.status.code(), Some(3), "{damaged}: {}", stderr(&output));
+        assert!(stderr(&output).contains("arcs.csv"), "{}", stderr(&output));
+    }
     // Trees of another text, and none.
     let other = ["data", "make", "trees", "--out", "other", "--sentences", "400", "--seed", "6"];
     assert!(cli(&other).status.success());

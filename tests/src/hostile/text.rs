@@ -64,10 +64,14 @@ const ENTRY: [(&str, &str); 3] =
 /// Steps that a resumed run may go on from, before, among and behind those of `METRICS`.
 const RESUMED_FROM: u64 = 4;
 /// Name and text of the tables of a run that reports read.
-const TABLES: [(&str, &str); 2] = [
+const TABLES: [(&str, &str); 3] = [
     ("evaluation.csv", "step,loss_nats,targets\n10,5.25,900\n20,5.125,900\n"),
     ("documents.csv", "document,loss_nats_sum,targets\n0,52.5,10\n1,40.25,9\n"),
+    ("arcs.csv", ARCS),
 ];
+const ARCS: &str = "step,iteration,channel,direction,arcs,directed,undirected,uas_low,uas_high,\
+                    uuas_low,uuas_high\n10,2,1,to-head,90,45,60,0.4,0.6,0.6,0.7\n\
+                    20,1,2,from-head,90,50,61,,,,\n";
 /// A sentence with a multiword token, an empty node, and one of a single word.
 const TREEBANK: &str = "# sent_id = 1\n# text = I don't go.\n\
     1\tI\t_\tPRON\t_\t_\t4\tnsubj\t_\t_\n\
@@ -208,6 +212,7 @@ pub(super) fn table(sample: usize, bytes: &[u8]) {
     fs::write(folder.path().join(TABLES[sample].0), bytes).expect("a file of it");
     let _ = record::read_evaluations(folder.path());
     let _ = record::read_documents(folder.path());
+    let _ = record::read_arcs(folder.path());
 }
 
 pub(super) fn treebank_samples() -> &'static [Vec<u8>] {
