@@ -7,4 +7,5 @@ mod memory;
 mod minilm;
 mod search_bytes;
 mod speed;
+mod treebank;
 mod trees;

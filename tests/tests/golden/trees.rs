@@ -133,3 +133,48 @@ fn golden_the_published_runs_are_those_of_the_table() {
         assert_eq!(manifest["status"], "finished");
     }
 }
+
+/// Whose heads are dependencies at equal loss, as the claims page has it.
+#[test]
+fn golden_heads_at_equal_loss_are_those_of_the_page() {
+    let text = read("../claims/trees_heads_fine_c10.csv");
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let rows: Vec<BTreeMap<String, String>> =
+        reader.deserialize().collect::<Result<_, _>>().unwrap();
+    let page = read("README.md");
+    assert_eq!(rows.len(), 3);
+    for (row, name) in rows.iter().zip(["BERT", "pre-LN", "looped control"]) {
+        let of = |column: &str| -> f64 { row[column].parse().unwrap() };
+        let estimate = |name: &str| {
+            let [mean, low, high] =
+                ["mean", "ci_low", "ci_high"].map(|e| of(&format!("{name}_{e}")));
+            format!("{mean:+.1} [{low:+.1}, {high:+.1}]")
+        };
+        let written = format!(
+            "| {name} | {:.3} | {:.1} | {:.1} | {} | {} | {} |",
+            of("level_nats"),
+            of("candidate_uas_mean"),
+            of("baseline_uas_mean"),
+            estimate("uas_difference"),
+            row["verdict"],
+            estimate("uuas_difference")
+        );
+        assert!(page.contains(&written), "no row {written}");
+        assert_eq!(row["unequal"], "0");
+    }
+}
+
+/// Runs that scored their heads are those of the page, to the last bit of their loss.
+#[test]
+fn golden_scoring_heads_changed_no_loss() {
+    let text = read("../claims/trees_heads_fine_arcs.csv");
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let rows: Vec<BTreeMap<String, String>> =
+        reader.deserialize().collect::<Result<_, _>>().unwrap();
+    for ((family, _, rate), title) in FAMILIES.iter().zip(["PT 2026", "BERT", "pre-LN", "UT"]) {
+        let own = rows.iter().filter(|row| row["family"] == title);
+        let scored: Vec<u64> = own.map(|row| number(row, "loss_nats").to_bits()).collect();
+        let plain: Vec<u64> = cell(family, rate).0.iter().map(|loss| loss.to_bits()).collect();
+        assert_eq!(scored, plain, "{title}");
+    }
+}
