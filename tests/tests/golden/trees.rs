@@ -178,3 +178,19 @@ fn golden_scoring_heads_changed_no_loss() {
         assert_eq!(scored, plain, "{title}");
     }
 }
+
+/// What the search of every family found, as the claims page has it.
+#[test]
+fn golden_winners_of_the_search_are_those_of_the_page() {
+    let text = read("../claims/search_trees_winners.csv");
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let rows: Vec<BTreeMap<String, String>> =
+        reader.deserialize().collect::<Result<_, _>>().unwrap();
+    let page = read("README.md");
+    assert_eq!(rows.len(), FAMILIES.len());
+    for (row, (_, name, _)) in rows.iter().zip(FAMILIES) {
+        let mean = |of: &str| row[&format!("{of}_loss_nats_mean")].parse::<f64>().unwrap();
+        let written = format!("| {name} | {:.3} | {:.3} |", mean("start"), mean("winner"));
+        assert!(page.contains(&written), "no row {written}");
+    }
+}
